@@ -223,7 +223,7 @@ def test_each_kind_has_limits_of_its_own_which_are_stated(reduce: Any) -> None:
             for grid in (plain.grid, panel.grid)
         )
         limit = np.quantile(np.abs(cells), 0.995, method="inverted_cdf")
-        assert f"{kind.removesuffix('.weight')}\u00a0{limit:.2g}" in told  # one piece: no line ends in it
+        assert f"{kind.removesuffix('.weight')}={limit:.2g}" in told  # one piece: no line ends in it
         np.testing.assert_allclose(shares, cells / limit, rtol=1e-5)
     np.testing.assert_array_equal(panel.grid.counts, plain.grid.counts)
 

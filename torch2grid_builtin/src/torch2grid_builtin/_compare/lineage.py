@@ -48,6 +48,7 @@ _APART = 1.5  # spreads of its other cosines, by which the unit most alike stand
 _FINE = 0.3  # ‖Δ‖/‖A‖ up to which a related model is called fine-tuned
 _WHOLE = 4096  # units of a layer that are assigned all together
 _MERGED = 0.05  # of a distance, what may be left of a merge: its rounding; and of a share, what a model has in it at least
+_ROUNDING = 1e-12  # of a sum of squares, by which one that is computed from three may be wrong
 _LEVELS = ((32, 16), (1024, 256))  # weights in a row, and how many different ones four and eight bits leave of them
 _ROWS = 8  # of a matrix that are looked at for these
 _READ = 1 << 20  # weights that are looked at a time
@@ -358,7 +359,8 @@ class Mixture:
     """C as share_a·A + share_b·B, by least squares over all weights that the three have in common.
 
     rest: ‖C − that‖ relative to the smaller of ‖C − A‖ and ‖C − B‖: near 0 where C is a merge of the two. by_tensor: the same
-    where each tensor has shares of its own. a_alone, b_alone: tensors that C has from one of the two alone.
+    where each tensor has shares of its own. a_alone, b_alone: tensors that C has from one of the two alone. least: what is
+    below it cannot be told from 0, since it is the difference of sums that are rounded.
     """
 
     share_a: float
@@ -367,16 +369,22 @@ class Mixture:
     by_tensor: float = math.inf
     a_alone: int = 0
     b_alone: int = 0
+    least: float = 0.0
+
+    def but_for(self, rest: float) -> str:
+        """How much *rest* is, in words."""
+        size = f"{rest:.2g}" if rest > self.least else f"less than {self.least:.1g}"
+        return f"but for {size} of its distance from the nearer"
 
     @property
     def is_merge(self) -> bool:
         """True where next to nothing is left, and both are in it."""
-        return self.rest < _MERGED and min(abs(self.share_a), abs(self.share_b)) > _MERGED
+        return max(self.rest, self.least) < _MERGED and min(abs(self.share_a), abs(self.share_b)) > _MERGED
 
     @property
     def is_merge_by_tensor(self) -> bool:
         """True where next to nothing is left of shares that differ from tensor to tensor."""
-        return self.by_tensor < _MERGED
+        return max(self.by_tensor, self.least) < _MERGED
 
 
 def mixture(ab: Comparison, ac: Comparison, bc: Comparison) -> Mixture | None:
@@ -403,7 +411,8 @@ def mixture(ab: Comparison, ac: Comparison, bc: Comparison) -> Mixture | None:
         else:
             shares = _shares(*own) if own[0].weights >= _FITTED else None
             rest += min(own[1].squares, own[2].squares) if shares is None else shares[2]
-    return Mixture(share_a, share_b, math.sqrt(left / nearest), math.sqrt(rest / nearest), a_alone, b_alone)
+    least = math.sqrt(_ROUNDING * two.squares_b / nearest)
+    return Mixture(share_a, share_b, math.sqrt(left / nearest), math.sqrt(rest / nearest), a_alone, b_alone, least)
 
 
 def _shares(ab: Delta, ac: Delta, bc: Delta) -> tuple[float, float, float] | None:
@@ -421,9 +430,8 @@ def lineage_of_three(ab: Comparison, ac: Comparison, bc: Comparison) -> tuple[Li
     """What C is, beside A and B: a merge of both, or what the nearer of them says of it."""
     found = mixture(ab, ac, bc)
     if found is not None and not (ac.same or bc.same):
-        left = "of its distance from the nearer"
         if found.is_merge:
-            said = f"C is {found.share_a:.3g}·A + {found.share_b:.3g}·B, but for {found.rest:.2g} {left}"
+            said = f"C is {found.share_a:.3g}·A + {found.share_b:.3g}·B, {found.but_for(found.rest)}"
             return Lineage("merged", said), found
         if found.is_merge_by_tensor:
             whole = [
@@ -432,7 +440,7 @@ def lineage_of_three(ab: Comparison, ac: Comparison, bc: Comparison) -> tuple[Li
                 if count
             ]
             more = f" ({', '.join(whole)})" if whole else ""
-            said = f"each tensor of C has shares of A and B of its own{more}, but for {found.by_tensor:.2g} {left}"
+            said = f"each tensor of C has shares of A and B of its own{more}, {found.but_for(found.by_tensor)}"
             return Lineage("merged", said), found
     nearer, letter = min(((ac, "A"), (bc, "B")), key=lambda each: totals(each[0].deltas, each[0].counted).squares)
     verdict = lineage_of(nearer, f"{letter}C")

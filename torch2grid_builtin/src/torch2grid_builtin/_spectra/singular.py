@@ -48,7 +48,7 @@ def squared_norm(matrix: Array, start: Array, close: float = 1e-3, longest: int 
     longer than a step. float32 or float64, as the matrix is.
     """
     longest = min(longest, len(start))
-    vectors = np.empty((longest, len(start)), matrix.dtype)
+    vectors = np.zeros((longest, len(start)), matrix.dtype)  # kernels of BLAS look at what lies beside their rows, too
     projected = np.zeros((longest, longest))
     step, norm, vector = 0, 0.0, start
     while step < longest:

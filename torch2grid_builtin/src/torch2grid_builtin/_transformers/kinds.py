@@ -58,8 +58,8 @@ def by_kind(grid: Grid) -> Grid:
 
 
 def _stated(limits: dict[str, float], signed: bool) -> Iterator[str]:
-    # No line ends between a kind and its limit.
-    texts = [f"{visible(kind.removesuffix('.weight'), 60)}\u00a0{limit:.2g}" for kind, limit in limits.items()]
+    # Without a space: no line ends between a kind and its limit.
+    texts = [f"{visible(kind.removesuffix('.weight'), 60)}={limit:.2g}" for kind, limit in limits.items()]
     for start in range(0, len(texts), _IN_A_NOTE):
         head = f"limits by kind ({'±' if signed else '0 to'}): " if start == 0 else ""
         yield head + ", ".join(texts[start : start + _IN_A_NOTE]) + ("," if start + _IN_A_NOTE < len(texts) else "")

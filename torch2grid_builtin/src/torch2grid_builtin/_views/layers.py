@@ -169,7 +169,7 @@ def _cells(grids: Sequence[Grid]) -> str:
 def _label(tensor: LazyTensor, grid: Grid) -> str:
     label = shape_text(tensor.shape)
     if grid.cell != (1, 1):
-        label += f", {grid.reduce}\u00a0of\u00a0{grid.cell[0]}×{grid.cell[1]}"
+        label += f", {grid.reduce} of {grid.cell[0]}×{grid.cell[1]}"
     return label
 
 

@@ -255,9 +255,9 @@ class ThumbnailDrawing(Drawing):
         drawn = grid.drawn()
         finite = np.isfinite(drawn)
         if not finite.all():
-            return f"{text}, {percent(1 - float(finite.mean()))} NaN or Inf".replace(" %", "\u00a0%")
+            return f"{text}, {percent(1 - float(finite.mean()))} NaN or Inf"
         beyond = float(np.mean((drawn > scale.high) | (drawn < scale.low))) if drawn.size else 0.0
-        return f"{text}, {percent(beyond)} beyond".replace(" %", "\u00a0%") if beyond else text
+        return f"{text}, {percent(beyond)} beyond" if beyond else text
 
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
         x, y = left + 1, self.draw_title(canvas, left, top) + 4

@@ -133,7 +133,10 @@ def _without_middle(text: str, keep: int) -> str:
 
 
 def wrap(text: str, width: float, size: float = 12, bold: bool = False, lines: int = 2) -> list[str]:
-    """*text*, made literal, on at most *lines* lines; broken at spaces, else after ``. / _ -``; the last is fitted."""
+    """*text*, made literal, on at most *lines* lines; the last is fitted.
+
+    Broken at spaces, best after a comma and never before ``%``, else after ``. / _ -``.
+    """
     rest = literal(text, bold, limit=2000).strip()
     found: list[str] = []
     while rest and len(found) < lines - 1 and text_width(rest, size, bold) > width:
@@ -149,8 +152,17 @@ def wrap(text: str, width: float, size: float = 12, bold: bool = False, lines: i
     return found
 
 
+_PROSE = 40  # characters of a line, from which a comma early in it is no place to break it
+
+
 def _break(text: str, limit: int) -> int:
-    space = text.rfind(" ", limit // 3, limit + 1)
+    least = limit // 3
+    comma = text.rfind(", ", least if limit < _PROSE else 2 * least, limit)
+    if comma > 0:
+        return comma + 1
+    space = text.rfind(" ", least, limit + 1)
+    while space > 0 and text[space + 1 : space + 2] == "%":
+        space = text.rfind(" ", least, space)
     if space > 0:
         return space
     for joints in ("./", "_-"):
