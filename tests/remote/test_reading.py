@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import random
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +76,9 @@ def test_a_pass_fetches_each_byte_once_by_whole_windows() -> None:
     passed(reader, file, 10 * 4096, 210 * 4096)
     assert file.bytes == 200 * 4096
     assert sorted(file.fetched)[1:-1] == [(edge, 64 << 10) for edge in range(64 << 10, 13 * (64 << 10), 64 << 10)]
+    until = time.monotonic() + 10  # the thread that fetched the last window lets go of it, once it has told the reader
+    while reader.windows and time.monotonic() < until:
+        time.sleep(0.001)
     assert (reader.windows, reader.held, list(reader.queue)) == ({}, 0, [])
 
 
