@@ -100,9 +100,9 @@ def _fill_stored(storage: Storage, offset: int, steps: Sequence[int], out: Array
     if span == count and steps[inner:] in ([], [1]):
         data, size = out.reshape(-1).view(np.uint8).data, count * width
         step, across = (steps[inner - 1], lengths[inner - 1]) if inner else (0, 1)
-        rows = [data[start : start + size] for start in range(0, len(data), size)]
-        for first, place in zip(range(0, len(rows), across), islice(places, 0, None, across), strict=True):
-            read_rows_from(storage, place * width, step * width, rows[first : first + across])
+        runs = [data[start : start + size] for start in range(0, len(data), size)]
+        for first, place in zip(range(0, len(runs), across), islice(places, 0, None, across), strict=True):
+            read_rows_from(storage, place * width, step * width, runs[first : first + across])
         return
     rows = out.reshape(-1, *lengths[inner:])
     if span * width > _STRETCH:

@@ -219,7 +219,7 @@ class Plan:
             if (part := asked.only(name, key)) is not None
         ]
         asks += more
-        apart = []
+        apart: list[Ask] = []
         for asked, key in self._together.get(name, ()):
             if asked.error is None:
                 ask = Ask(asked.number, key, asked.need, asked.origin, True)
