@@ -45,16 +45,24 @@ def main(words: list[str]) -> int:
     return 0
 
 
+_SECOND = 0.01  # of a picture, from which a second map is one of its own
+
+
 def smaller(png: bytes) -> bytes:
     """The picture in 256 colours: shades of text, every second level of its map, then the most frequent.
 
-    Any other becomes the nearest, which is the next level of the map.
+    Any other becomes the nearest, which is the next level of the map. A picture with two maps keeps all its colours.
     """
     rgb = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
     found, places, counts = np.unique(rgb.reshape(-1, 3), axis=0, return_inverse=True, return_counts=True)
     shades = np.linspace((0x1F, 0x23, 0x28), (255, 255, 255), 12).astype(np.int64)
     maps = [colormap(name)[::2] for name in ("t2g_diverging", "t2g_sequential")]
-    levels = max(maps, key=lambda table: counts[(found[:, None] == table[None]).all(axis=2).any(axis=1)].sum())
+    pixels = [int(counts[(found[:, None] == table[None]).all(axis=2).any(axis=1)].sum()) for table in maps]
+    if min(pixels) > _SECOND * counts.sum():
+        target = io.BytesIO()
+        Image.fromarray(rgb).save(target, "PNG", optimize=True)
+        return target.getvalue()
+    levels = maps[int(np.argmax(pixels))]
     common = found[np.argsort(-counts, kind="stable")]
     rest = common[~(common[:, None] == levels[None]).all(axis=2).any(axis=1)][: 256 - len(shades) - len(levels)]
     palette = np.concatenate([shades, levels, rest]).astype(np.int64)

@@ -34,7 +34,10 @@ FORMATS = {
     **dict.fromkeys(("Similarity", "Score"), ".3f"),
 }
 ALIKE = "similarity"
-CIRCUITS = "W_QK = W_QᵀW_K says which places a head looks at, W_OV = W_O·W_V what it moves from there."
+CIRCUITS = (
+    "W_QK = W_QᵀW_K says which places a head looks at, W_OV = W_O·W_V what it moves from there."
+    " Heads are similar that write to the same directions."
+)
 LEFT_OUT = "Biases, normalisation, the scale 1/√rows and rotary embeddings are not in the circuits."
 _KINDS = ("Q", "K", "V")
 _PAIRS = 10  # of each kind that are listed
@@ -212,7 +215,7 @@ def _maps(found: Sequence[Attention], circuits: Mapping[str, HeadFigures]) -> It
 def _alike_title(found: Sequence[Attention]) -> str:
     chances = {figure_text(each.o.size / each.width) for each in found}
     chance = f", {chances.pop()} by chance" if len(chances) == 1 else ""
-    return f"similarity of what each head writes to and the head of its layer most alike: 1 for the same{chance}"
+    return f"similarity to the head of its layer most alike: 1 for the same{chance}"
 
 
 def _not_known(values: Array) -> Array:

@@ -135,7 +135,7 @@ def _without_middle(text: str, keep: int) -> str:
 def wrap(text: str, width: float, size: float = 12, bold: bool = False, lines: int = 2) -> list[str]:
     """*text*, made literal, on at most *lines* lines; the last is fitted.
 
-    Broken at spaces, best after a comma and never before ``%``, else after ``. / _ -``.
+    Broken at spaces, on short lines best after a comma, and never before ``%``; else after ``. / _ -``.
     """
     rest = literal(text, bold, limit=2000).strip()
     found: list[str] = []
@@ -152,12 +152,12 @@ def wrap(text: str, width: float, size: float = 12, bold: bool = False, lines: i
     return found
 
 
-_PROSE = 40  # characters of a line, from which a comma early in it is no place to break it
+_PROSE = 40  # characters of a line, from which a comma in it is no better place to end it than any other
 
 
 def _break(text: str, limit: int) -> int:
     least = limit // 3
-    comma = text.rfind(", ", least if limit < _PROSE else 2 * least, limit)
+    comma = text.rfind(", ", least, limit) if limit < _PROSE else -1
     if comma > 0:
         return comma + 1
     space = text.rfind(" ", least, limit + 1)
