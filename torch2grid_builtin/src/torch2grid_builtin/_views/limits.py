@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from torch2grid_core.grids import ColorScale
 
 _PALE = 5.0  # times the limit of the usual tensor, from which limits leave it pale
 _STRAIGHT = 5.0  # the part of its limit within which a bent scale is linear
+_CELLS = 1 << 14  # of a grid, that are looked at: its limit is only compared with others
 
 
 def readable(run: Settings, grids: Sequence[Grid], scale: ColorScale) -> ColorScale:
@@ -24,13 +26,17 @@ def readable(run: Settings, grids: Sequence[Grid], scale: ColorScale) -> ColorSc
         return scale
     found = []
     for grid in grids:
-        own = run.color_scale(grid)
-        if number := np.count_nonzero(np.isfinite(grid.drawn()) & (grid.drawn() != 0)):
-            found.append((max(abs(own.low), abs(own.high)), number))
+        cells = grid.drawn()
+        step = len(cells) // _CELLS | 1  # odd, so that it does not go along a column
+        sizes = np.abs(cells[::step])
+        sizes = sizes[np.isfinite(sizes)]
+        if number := np.count_nonzero(sizes):
+            place = max(math.ceil(len(sizes) * run.clip) - 1, 0)
+            found.append((float(np.partition(sizes, place)[place]) or float(sizes.max()), number * step))
     if not found:
         return scale
-    sizes, cells = np.array(sorted(found)).T
-    usual = float(sizes[np.searchsorted(np.cumsum(cells), cells.sum() / 2)])
+    limits, numbers = np.array(sorted(found)).T
+    usual = float(limits[np.searchsorted(np.cumsum(numbers), numbers.sum() / 2)])
     if max(abs(scale.low), abs(scale.high)) <= _PALE * usual:
         return scale
     return replace(scale, kind="asinh", bend=usual / _STRAIGHT)
