@@ -18,7 +18,7 @@ from tests.support.tools import torch2grid
 from torch2grid_core import PluginManager, Settings
 from torch2grid_core._cli.drawing import Drawing
 from torch2grid_core.measures import executor_of
-from torch2grid_remote import plugin
+from torch2grid_remote import filesystems, plugin
 
 ARRAYS = {
     f"layer{number}.weight": np.random.default_rng(number).normal(size=(30, 20)).astype(np.float32) for number in range(3)
@@ -98,6 +98,7 @@ def test_where_nothing_can_be_written_it_is_one_line(location: str, told: str, s
 
 
 def test_workers_write_to_it_themselves(stored: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filesystems, "_made", {})  # that of an earlier test in this process asks another server
     for name, value in stored.environment.items():
         monkeypatch.setenv(name, value)
     manager = PluginManager.discover(third_party=False)
