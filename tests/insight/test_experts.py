@@ -212,6 +212,10 @@ def test_what_is_planted_is_shown(tmp_path: Path) -> None:
     assert alike.counts[2, 5] == 0  # zeros have no direction
     assert np.argmax(maps["router gain, by layer and expert"].values) == 12
     assert "dead share of gate_proj, by layer and expert" in maps
+    said = " ".join(getattr(panel, "text", "") for panel in pages["experts_overview"].panels)
+    unknown = maps["dead share of down_proj, by layer and expert"]  # of the matrix with NaN, nothing is said
+    assert np.argwhere(np.isnan(unknown.values)).tolist() == [[0, 1]]
+    assert "down_proj" not in said
 
 
 def test_layers_may_have_other_numbers_of_experts_or_none(tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def _overview(layers: Sequence[_Layer]) -> Iterator[Any]:
     for name in names:
         for what, figure in _FIGURES:
             found = [layer.figure(name, figure) for layer in layers]
-            if what == DEAD and not any(each is not None and (np.nan_to_num(each[0]) > 0).any() for each in found):
+            if what == DEAD and not any(each is not None and ((each[0] > 0) | each[1]).any() for each in found):
                 alive.append(visible(name))
                 continue
             yield from _map(layers, found, f"{what} of {visible(name)}")
