@@ -8,11 +8,11 @@ import http.server
 import json
 import queue
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.support.answering import answering
 from tests.support.explore import SOURCE
 
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>a notebook</title><link rel="icon" href="data:,">
@@ -85,13 +85,9 @@ def notebook(*models: Path) -> Iterator[str]:
             self.end_headers()
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Host)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-    finally:
-        sent.put(None)
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
+    with answering(server) as place:
+        try:
+            yield f"http://{place}/"
+        finally:
+            sent.put(None)
         widget.close()

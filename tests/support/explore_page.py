@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.support.answering import answering
+
 FILLED = "body[data-filled=yes]"
 Array = np.ndarray[Any, Any]
 
@@ -130,18 +132,11 @@ def hosted(folder: Any) -> Iterator[str]:
     """The address of a plain web server of *folder*, in this process."""
     import functools
     import http.server
-    import threading
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
+    with answering(server) as place:
+        yield f"http://{place}"

@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+from tests.support.answering import answering
+
 _PIECE = 128 << 10
 STALLED = 300.0  # seconds, much longer than anybody waits
 
@@ -213,16 +215,12 @@ def serving(folder: Path, **options: Any) -> Iterator[Server]:
     """Serve *folder* for as long as this lasts."""
     served = Server(folder, **options)
     server = _Threads(("127.0.0.1", 0), type("Handler", (Handler,), {"server_": served}))
-    served.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield served
-    finally:
-        served.stopped.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with answering(server) as place:
+        served.url = f"http://{place}"
+        try:
+            yield served
+        finally:
+            served.stopped.set()
 
 
 def main() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from tests.support.answering import answering
 
 STALL = 1.5  # seconds
 
@@ -108,12 +109,6 @@ def serving(folder: Path) -> Iterator[Served]:
     """Serve *folder* for as long as this lasts."""
     served = Served(folder)
     server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"served": served}))
-    served.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with answering(server) as place:
+        served.url = f"http://{place}"
         yield served
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
