@@ -191,7 +191,7 @@ class Machine:
                 return made
             made = function.handler(self, args)
             self.handling = before
-            if self.holding and given(self, function, args, how) is not None:
+            if self.holding and args and given(self, function, args, how) is not None:
                 self.calls(function, args)
             if self.actions.judged:
                 self.actions.values(args, self.work)

@@ -70,7 +70,7 @@ def read_metadata(storage: Storage, actions: Actions) -> Contents:
     if storage.size > METADATA_BYTES:
         raise Malformed(f"its .metadata has {storage.size:,} bytes; at most {METADATA_BYTES:,} are read")
     try:
-        machine, root = _read(storage, actions, forgets=True)
+        machine, root = _read(storage, actions, forgets=storage.size > limits.MEMO)  # a shorter one cannot fill the memo
     except _Forgotten:
         machine, root = _read(storage, actions, forgets=False)
     read_pickles(storage, machine.stream.tell(), actions, machine.work)

@@ -133,7 +133,7 @@ class SourceBase:
     @cached_property
     def tail(self) -> bytes:
         """The last 69 KiB."""
-        if self.size <= len(self.head):
+        if self.size <= HEAD_BYTES:
             return self.head
         length = min(TAIL_BYTES, self.size)
         return self.read(self.size - length, length)

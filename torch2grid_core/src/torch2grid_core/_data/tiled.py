@@ -200,12 +200,13 @@ def _check_cover(shape: Sequence[int], first: Array, last: Array) -> None:
         raise LoadError("<blocks>", f"a block leaves the tensor of shape {list(shape)} that it is of")
     full = (last > first).all(axis=1)
     first, last = first[full], last[full]
-    held = np.prod((last - first).astype(np.float64), axis=1)
-    if total >= 1 << 62 or (held >= 1 << 62).any() or int(np.prod(last - first, axis=1).sum()) < total:
+    lengths = last - first
+    held = int(lengths.prod(axis=1).sum())
+    if total >= 1 << 62 or (lengths.prod(axis=1, dtype=np.float64) >= 1 << 62).any() or held < total:
         raise LoadError("<blocks>", f"the blocks do not cover the tensor of shape {list(shape)} that they are of")
     if len(first) == 1 and total:
         return
-    if int(np.prod(last - first, axis=1).sum()) != total or _overlap(whole, first, last):
+    if held != total or _overlap(whole, first, last):
         raise LoadError("<blocks>", f"overlaps: two blocks hold the same part of the tensor of shape {list(shape)}")
 
 
