@@ -286,14 +286,20 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 COUNTING = """
 import os, sys
-path, total, preadv = sys.argv[1], 0, os.preadv
-def counted(descriptor, *given):
+path, total, preadv, pread = sys.argv[1], 0, os.preadv, os.pread
+def count(descriptor, size):
     global total
-    found = preadv(descriptor, *given)
     if os.readlink(f"/proc/self/fd/{descriptor}") == path:
-        total += found
+        total += size
+def counted_into(descriptor, *given):
+    found = preadv(descriptor, *given)
+    count(descriptor, found)
     return found
-os.preadv = counted
+def counted(descriptor, *given):
+    found = pread(descriptor, *given)
+    count(descriptor, len(found))
+    return found
+os.preadv, os.pread = counted_into, counted
 from torch2grid_core._cli.main import run
 code = run([*sys.argv[2:], "-q"])
 print("bytes", total, file=sys.stderr)

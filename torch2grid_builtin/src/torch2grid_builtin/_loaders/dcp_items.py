@@ -84,7 +84,7 @@ class StoredBlocks(Blocks):
         source = item(self.files[self._file[index]], int(self._offset[index]), int(self._size[index]))
         shape = tuple((self._last[index] - self._first[index]).tolist())
         most = math.prod(shape) * self.dtype.itemsize + _AROUND
-        return replace(open_tensor(unpack(source, self.packed, most), self.name, shape, self.dtype), name=self.name)
+        return open_tensor(unpack(source, self.packed, most), self.name, shape, self.dtype)
 
 
 def item(file: Source, offset: int, size: int) -> Source:
@@ -167,7 +167,7 @@ def _opened(archive: ZipArchive, source: Source, name: str) -> LazyTensor:
         raise LoadError(source.shown, refusal(f"{what} plain tensor", actions), _HOSTILE)
     if not isinstance(read.root, Tensor) or read.root.lazy is None:
         raise LoadError(source.shown, f"{what} tensor", _HOSTILE)
-    return read.root.lazy.check()
+    return replace(read.root.lazy.check(), name=name)
 
 
 def tensor_of(entry: Entry, dtype: np.dtype[Any], files: Sequence[Source]) -> LazyTensor:

@@ -20,10 +20,9 @@ from torch2grid_builtin._inert.hidden import read_pickles, read_strings
 from torch2grid_builtin._inert.interpreter import Interpreter
 from torch2grid_builtin._inert.machine import Machine
 from torch2grid_builtin._inert.malformed import Malformed
-from torch2grid_builtin._inert.opened import attributes
 from torch2grid_builtin._inert.stream import PickleStream
 from torch2grid_builtin._inert.torch_dtypes import dtype_name
-from torch2grid_builtin._inert.values import Built, Global, Pairs, Stub
+from torch2grid_builtin._inert.values import Built, Pairs, Stub
 from torch2grid_core.sources import Storage
 
 METADATA_BYTES = 512 << 20
@@ -146,6 +145,15 @@ class _Reader(Interpreter):
         self._left = dict.__len__(memo)
         if self._left > limits.MEMO:
             raise Malformed("the .metadata makes more objects than any checkpoint's", "it is not a checkpoint")
+
+
+class _Whole(Built):
+    """What the pickle holds: the attributes of the one object."""
+
+    __slots__ = ("found",)
+
+    def build(self, machine: Machine, state: Any) -> None:
+        self.found = _fields(state)
 
 
 class _Chunk(Built):
@@ -282,6 +290,7 @@ def _maker(kind: type[Built]) -> Any:
 
 
 _OWN: dict[tuple[str, str], Any] = {
+    (_MODULE, "Metadata"): _maker(_Whole),
     (_MODULE, "ChunkStorageMetadata"): _maker(_Chunk),
     (_MODULE, "TensorStorageMetadata"): _maker(_Tensor),
     (_MODULE, "TensorProperties"): _maker(_Properties),
@@ -295,9 +304,9 @@ _PASSING = frozenset((tuple, Pairs, _Chunk, _Index, _Info))
 
 def _contents(reader: _Reader, root: Any) -> Contents:
     """What the value of the pickle states."""
-    if not isinstance(root, Stub) or not isinstance(root.root, Global) or root.path != f"{_MODULE}.Metadata":
+    if not isinstance(root, _Whole) or not hasattr(root, "found"):
         raise Malformed("its .metadata is not the index of a distributed checkpoint")
-    found = attributes(root, reader.work)
+    found = root.found
     described, stored, planned = found.get("state_dict_metadata"), found.get("storage_data"), found.get("planner_data")
     if not isinstance(described, Pairs) or not isinstance(stored, Pairs):
         raise Malformed("its .metadata does not say where tensors lie")

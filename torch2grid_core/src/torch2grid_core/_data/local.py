@@ -104,9 +104,7 @@ class LocalSource(SourceBase):
     def read(self, offset: int, length: int) -> bytes:
         """Exactly *length* bytes from *offset*. Raises ``LoadError`` where the file ends before."""
         self.inside(offset, length)
-        buffer = bytearray(length)
-        _files.read(self, offset, memoryview(buffer))
-        return bytes(buffer)
+        return _files.read_bytes(self, offset, length)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill *buffer* from *offset*. Raises ``LoadError`` where the file ends before, or has changed."""
@@ -140,11 +138,17 @@ class _Open:
         """Fill some of *buffer* from *offset*; how much, 0 at the end of the file."""
         if hasattr(os, "preadv"):
             return os.preadv(self.descriptor, [buffer], offset)
-        with self.lock:  # no preadv on Windows
-            os.lseek(self.descriptor, offset, os.SEEK_SET)
-            data = os.read(self.descriptor, len(buffer))
+        data = self.bytes_at(offset, len(buffer))
         buffer[: len(data)] = data
         return len(data)
+
+    def bytes_at(self, offset: int, length: int) -> bytes:
+        """Some of *length* bytes from *offset*, none at the end of the file."""
+        if hasattr(os, "pread"):
+            return os.pread(self.descriptor, length, offset)
+        with self.lock:  # neither pread nor preadv on Windows
+            os.lseek(self.descriptor, offset, os.SEEK_SET)
+            return os.read(self.descriptor, length)
 
     def read_rows_at(self, rows: Sequence[memoryview], offset: int, step: int) -> bool:
         """Fill *rows*, of one length, from *offset* and each *step* on, in one call; False where that is not good, or not all
@@ -173,8 +177,21 @@ class _OpenFiles:
     def read(self, source: LocalSource, offset: int, buffer: memoryview) -> None:
         self.read_rows(source, offset, 0, (buffer,))
 
+    def read_bytes(self, source: LocalSource, offset: int, length: int) -> bytes:
+        file = self._file(source)
+        try:
+            found = file.bytes_at(offset, length)
+        except OSError as error:
+            raise LoadError(source.shown, f"cannot be read: {error.strerror}") from error
+        if len(found) < length:
+            rest = bytearray(length - len(found))
+            self.read(source, offset + len(found), memoryview(rest))
+            return found + rest
+        _check_unchanged(source, file.descriptor)
+        return found
+
     def read_rows(self, source: LocalSource, offset: int, step: int, rows: Sequence[memoryview]) -> None:
-        file = self._open.get((os.getpid(), str(source.path), source.identity)) or self._opened(source)
+        file = self._file(source)
         for first in range(0, len(rows), _ROWS):
             part = rows[first : first + _ROWS]
             try:
@@ -194,7 +211,10 @@ class _OpenFiles:
                 raise LoadError(source.shown, f"ends at byte {offset + done}, inside a tensor", "it is cut short")
             done += count
 
-    def _opened(self, source: LocalSource) -> _Open:
+    def _file(self, source: LocalSource) -> _Open:
+        file = self._open.get((os.getpid(), str(source.path), source.identity))
+        if file is not None:
+            return file
         try:
             file = _Open(open_regular(source.path))
         except OSError as error:
