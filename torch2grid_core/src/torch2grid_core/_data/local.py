@@ -64,7 +64,8 @@ class LocalSource(SourceBase):
 
     def __getstate__(self) -> dict[str, Any]:
         """A worker may have another working folder."""
-        return {**super().__getstate__(), "path": Path(os.path.abspath(self.path))}
+        path = self.path if self.path.is_absolute() else Path(os.path.abspath(self.path))
+        return {**super().__getstate__(), "path": path}
 
     @property
     def name(self) -> str:  # type: ignore[override]

@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -46,22 +47,29 @@ class Blocks(DerivedStorage):
         self._settle(np.zeros(len(self._first), bool))
 
     def _settle(self, verified: Array) -> None:
-        """Make what reading needs of where the blocks are. verified: the blocks whose checksums need not be asked."""
+        """Nothing is open yet. verified: the blocks whose checksums need not be asked."""
         self._verified = verified
         self._open: dict[int, LazyTensor] = {}
         self._lock = threading.Lock()
+
+    @cached_property
+    def _sorted(self) -> tuple[int, Array, Array, Array]:
+        """How blocks are found: the first dimension that is cut, the blocks in the order in which they begin there, where each
+        does, and how far any of them so far reaches; -1 and nothing where no dimension is cut.
+        """
         cut = np.flatnonzero((self._first > 0).any(axis=0) | (self._last < np.array(self.shape, np.int64)).any(axis=0))
-        self._axis = int(cut[0]) if len(cut) else -1
-        if self._axis >= 0:  # in the order in which they begin there, and how far any of them so far reaches
-            order = np.lexsort(self._first.T[::-1])
-            self._order, self._starts = order, self._first[order, self._axis]
-            if not (self._starts[1:] >= self._starts[:-1]).all():
-                order = np.argsort(self._first[:, self._axis], kind="stable")
-                self._order, self._starts = order, self._first[order, self._axis]
-            self._reach = np.maximum.accumulate(self._last[self._order, self._axis])
+        if not len(cut):
+            return -1, *[np.empty(0, np.int64)] * 3
+        axis = int(cut[0])
+        order = np.lexsort(self._first.T[::-1])
+        starts = self._first[order, axis]
+        if not (starts[1:] >= starts[:-1]).all():
+            order = np.argsort(self._first[:, axis], kind="stable")
+            starts = self._first[order, axis]
+        return axis, order, starts, np.maximum.accumulate(self._last[order, axis])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key not in ("_open", "_lock")}
+        return {key: value for key, value in vars(self).items() if key not in ("_open", "_lock", "_sorted")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -144,12 +152,11 @@ class Blocks(DerivedStorage):
 
     def _meeting(self, low: Array, high: Array) -> list[int]:
         """Which blocks have numbers between *low* and *high*, in their order."""
-        if self._axis < 0:
+        axis, order, starts, reach = self._sorted
+        if axis < 0:
             return list(range(len(self._first)))
-        near = slice(
-            np.searchsorted(self._reach, low[self._axis], "right"), np.searchsorted(self._starts, high[self._axis], "left")
-        )
-        some = self._order[near]
+        near = slice(np.searchsorted(reach, low[axis], "right"), np.searchsorted(starts, high[axis], "left"))
+        some = order[near]
         met = (np.maximum(self._first[some], low) < np.minimum(self._last[some], high)).all(axis=1)
         return some[met].tolist()  # type: ignore[no-any-return]
 
