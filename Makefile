@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PROJECTS := pyproject.toml torch2grid_core/pyproject.toml torch2grid_builtin/pyproject.toml constraints.txt
 
-.PHONY: demo test lint types client template reference train fuzz scanners fuzz-torch mutants baselines wheels sbom clean docs pictures bench
+.PHONY: demo test lint types client template reference train fuzz scanners fuzz-torch fuzz-guided mutants baselines wheels sbom clean docs pictures bench
 
 demo: $(VENV)/.demo
 	$(BIN)/torch2grid demo
@@ -56,6 +56,11 @@ fuzz: $(VENV)/.test
 # torch2grid: where both open, the tensors must be the same, bit by bit (docs/safety.md).
 fuzz-torch: $(VENV)/.test
 	$(BIN)/python -m tests.fuzz.agreement
+
+# Changes small files for ten minutes towards code of the readers that no file reached yet (atheris, coverage-guided): nothing
+# but a clean error may come of any (docs/safety.md).
+fuzz-guided: $(VENV)/.guided
+	$(BIN)/python -m tests.fuzz.guided
 
 # Compares check with picklescan on the test files of picklescan, modelscan and fickling, whose checkouts are in FOLDER; fetches nothing
 # and unpickles nothing. Ends with exit code 1 where a name that picklescan calls dangerous is not named (docs/safety.md).
@@ -119,6 +124,10 @@ $(VENV)/.bench: $(VENV)/.test
 
 $(VENV)/.mutation: $(VENV)/.test
 	$(PIP) -e '.[mutation]'
+	touch $@
+
+$(VENV)/.guided: $(VENV)/.test
+	$(PIP) -e '.[fuzz]'
 	touch $@
 
 $(VENV)/.sbom: $(VENV)/.test

@@ -18,7 +18,7 @@ FOLDERS = [PROJECT, PROJECT / "torch2grid_core", PROJECT / "torch2grid_builtin",
 DISTRIBUTIONS: dict[str, dict[str, Any]] = {
     folder.name: tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"] for folder in FOLDERS
 }
-NOT_FOR_USERS = {"test", "bench", "mutation", "docs", "sbom"}
+NOT_FOR_USERS = {"fuzz", "test", "bench", "mutation", "docs", "sbom"}
 UNTESTED = {"gs", "az"}  # of torch2grid-remote: its README says so
 
 
