@@ -1,6 +1,6 @@
-"""Draws the pictures of docs/gallery.md by the commands that stand there, those of docs/reading.md, and the demo's.
+"""Draws the pictures of docs/gallery.md by the commands that stand there, those of reading.md and questions.md, and the demo's.
 
-``make pictures`` runs it; ``python docs/draw_gallery.py reading`` draws those of docs/reading.md alone.
+``make pictures`` runs it; ``python docs/draw_gallery.py reading`` draws those of docs/reading.md and docs/questions.md alone.
 """
 
 from __future__ import annotations
@@ -30,6 +30,13 @@ READING = {  # picture of docs/reading.md → what draws it
     "quantization_overview.png": "outlier_columns.npz --quantization",
     "vocabulary_overview.png": "vocab.npz --vocabulary",
     "adapter_overview.png": "adapter --adapter",
+}
+QUESTIONS = {  # picture of docs/questions.md → what draws it, and the file that it is then
+    "largest.png": ("lm.npz --layers --only layers.2.mlp.down_proj.weight", "layers/layers.2.mlp.down_proj.weight.png"),
+    "row.png": ("lm.npz --layers --only embed_tokens.weight --slice 1234", "layers/embed_tokens.weight.png"),
+    "head.png": ("lm.npz --layers --only '*.7.*q_proj.weight' --slice 40:48", "layers/layers.7.self_attn.q_proj.weight.png"),
+    "siblings.png": ("lm.npz --layers --only 'layers.*.self_attn.*'", "layer_overview.png"),
+    "export.png": ("compare consolidated.00.pth export --ignore-dtype", "compare_overview.png"),
 }
 
 
@@ -69,7 +76,7 @@ def draw_gallery(folder: Path) -> None:
 
 
 def draw_reading(folder: Path) -> None:
-    """Make the models in the empty *folder*, and draw what docs/reading.md shows of them."""
+    """Make the models in the empty *folder*, and draw what docs/reading.md and docs/questions.md show of them."""
     for name in EXAMPLES:
         run(folder, f"python -W ignore {DOCS.parent / 'examples' / name} .")
     for page, names in FILES.items():
@@ -83,6 +90,13 @@ def draw_reading(folder: Path) -> None:
     for file, words in READING.items():
         run(folder, f"torch2grid {words} -q -o out")
         keep((folder / "out" / file).read_bytes(), DOCS / "pictures" / "reading" / file)
+    for number, (file, (words, drawn)) in enumerate(QUESTIONS.items()):
+        run(folder, f"torch2grid {words} -q -o out{number}")
+        keep((folder / f"out{number}" / drawn).read_bytes(), DOCS / "pictures" / "questions" / file)
+    blocks = re.findall(r"```python.*?\n(.*?)```", (DOCS / "questions.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    (folder / "three.py").write_text(next(each for each in blocks if '"three.png"' in each), encoding="utf-8")
+    run(folder, "python three.py")
+    keep((folder / "three.png").read_bytes(), DOCS / "pictures" / "questions" / "three.png")
 
 
 def main(words: list[str]) -> int:

@@ -175,11 +175,13 @@ def test_the_gallery_shows_what_its_commands_draw() -> None:
     assert here == set(shown)
 
 
-def test_reading_shows_every_picture_that_is_drawn_for_it() -> None:
+@pytest.mark.parametrize("page", ["reading", "questions"])
+def test_a_page_shows_every_picture_that_is_drawn_for_it(page: str) -> None:
     gallery = tool_beside(DOCS / "draw_gallery.py")
-    text = (DOCS / "reading.md").read_text(encoding="utf-8")
-    here = {path.name for path in (DOCS / "pictures" / "reading").iterdir()}
-    assert set(re.findall(r"\]\(pictures/reading/([^)]+)\)", text)) == here == set(gallery.READING)
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    drawn = set(gallery.READING) if page == "reading" else {*gallery.QUESTIONS, "three.png"}
+    here = {path.name for path in (DOCS / "pictures" / page).iterdir()}
+    assert set(re.findall(rf"\]\(pictures/{page}/([^)]+)\)", text)) == here == drawn
 
 
 def test_reading_explains_every_view_that_draws() -> None:
