@@ -18,6 +18,11 @@ import pytest
 from tests.support.forked import NEVER, TRACED
 from tests.support.tools import TRACING
 
+# numpy and torch read these when they are imported. There is a worker for each core: a product of matrices that is spread over
+# threads waits for the other workers' tests, and waits busily. The command sets them itself (tests/docs/test_needs.py).
+for library in ("OPENBLAS", "MKL", "OMP"):
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
 # The files whose commands take branches that hardly anything else takes.
 COMMANDS_TRACED = (
     *("checks/test_check_command", "compare/test_gradients", "compare/test_optimizer", "compare/test_series"),
