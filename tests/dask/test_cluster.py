@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from tests.support.dask import COMMAND, Running, cluster, environment, installed, run, wait
-from tests.support.tools import interruptible
+from tests.support.remote import installed as installed_remote
+from tests.support.remote.server import serving
+from tests.support.tools import interruptible, torch2grid
 
 pytest.importorskip("distributed")
 DASK = "executor 'dask' of torch2grid-dask 0.1.0"
@@ -214,6 +216,16 @@ def test_another_version_on_a_worker_is_one_line(models: Path, tmp_path: Path) -
         done = run(tmp_path, "a.safetensors", "--stats", "-q", "--executor", f"dask:{running.address}", cwd=models)
     told = "a worker has torch2grid-dask 0.0.9, and this machine 0.1.0"
     assert (done.returncode, done.stderr) == (1, f"torch2grid: {DASK}: BrokenExecutor: {told}\n")
+
+
+def test_a_plugin_that_the_work_needs_and_a_worker_lacks_is_one_line(shared: Running, models: Path, tmp_path: Path) -> None:
+    with serving(models) as served:
+        words = [f"{served.url}/a.safetensors", "--stats", "-q", "--executor", f"dask:{shared.address}"]
+        done = torch2grid(*words, cwd=tmp_path, path=[*installed(tmp_path), *installed_remote(tmp_path)], new=True)
+        told = "a worker has no torch2grid-remote, and this machine 0.1.0; install it there"
+        assert (done.returncode, done.stderr) == (1, f"torch2grid: {DASK}: BrokenExecutor: {told}\n")
+        here = torch2grid("a.safetensors", *words[1:], cwd=models, path=[*installed(tmp_path), *installed_remote(tmp_path)])
+        assert (here.returncode, here.stderr) == (0, "")  # which needs none
 
 
 def test_tls_without_certificates_is_one_line(models: Path, tmp_path: Path) -> None:
