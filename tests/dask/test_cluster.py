@@ -110,9 +110,9 @@ def test_an_address_where_nobody_answers_is_one_line(models: Path, tmp_path: Pat
     assert time.monotonic() - began < 60
 
 
-def started(running: Running, models: Path, folder: Path) -> subprocess.Popen[str]:
+def started(running: Running, models: Path, folder: Path, *command: str) -> subprocess.Popen[str]:
     """A command that keeps the cluster busy."""
-    words = [str(COMMAND), "check", "big.safetensors", "--executor", f"dask:{running.address}"]
+    words = [str(COMMAND), *(command or ("check", "big.safetensors")), "--executor", f"dask:{running.address}"]
     return subprocess.Popen(
         words, cwd=models, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -142,16 +142,22 @@ def test_a_worker_that_is_killed_costs_no_digit(big: Path, tmp_path: Path) -> No
     assert len(errors.splitlines()) == 1
 
 
-def test_all_workers_killed_are_one_line(big: Path, tmp_path: Path) -> None:
-    with cluster(tmp_path / "own", 2) as running, started(running, big, tmp_path) as process:
+@pytest.mark.parametrize(
+    "words", [["check"], ["check", *["big.safetensors"] * 2], ["big.safetensors", "--stats", "-o", "{out}"]]
+)
+def test_all_workers_killed_are_one_line(words: list[str], big: Path, tmp_path: Path) -> None:
+    words = [word.format(out=tmp_path / "out") for word in words]
+    with cluster(tmp_path / "own", 2) as running, started(running, big, tmp_path, *words, "big.safetensors") as process:
         wait(lambda: busy(running))
         for each in running.processes[1:]:
             each.kill()
         began = time.monotonic()
         _, errors = process.communicate(timeout=120)
         taken = time.monotonic() - began
-    assert process.returncode == 2
-    assert errors.splitlines() == [f"torch2grid: {DASK}: BrokenExecutor: the cluster has no workers left"], errors
+    assert process.returncode == (2 if words[0] == "check" else 1)
+    told = f"torch2grid: {DASK}: BrokenExecutor: the cluster has no workers left"
+    assert [line for line in errors.splitlines() if "dask" in line] == [told], errors
+    assert len(errors.splitlines()) == 1 or words[0] != "check", errors  # of several models, what became of each
     assert taken < 30
 
 
@@ -203,6 +209,13 @@ def test_an_interrupt_of_a_terminal_is_one_line_and_leaves_nobody(after: float, 
     out, errors = process.communicate(timeout=60)
     assert (process.returncode, out, errors.strip()) == (130, "", "torch2grid: interrupted"), errors
     wait(lambda: not any(map(runs, started)), 20)
+
+
+def test_a_large_picture_is_no_news(shared: Running, models: Path, tmp_path: Path) -> None:
+    save_file({"w": RNG.normal(size=(2000, 1500)).astype(np.float32)}, tmp_path / "picture.safetensors")
+    words = ("picture.safetensors", "-o", "p.png", "-q", "--executor", f"dask:{shared.address}")
+    done = run(tmp_path, *words)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_another_version_on_a_worker_is_one_line(models: Path, tmp_path: Path) -> None:

@@ -36,7 +36,11 @@ def _opened(address: str, jobs: int) -> Iterator[Executor]:
     from distributed import LocalCluster
 
     _quieten()
-    quiet = {"logging.distributed": "critical", "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
+    quiet = {
+        "logging.distributed": "critical",
+        "distributed.admin.large-graph-warning-threshold": "1TB",  # a picture that a worker is to compress is one
+        "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+    }
     with dask.config.set(quiet):
         cluster: Any = address
         try:
