@@ -27,6 +27,7 @@ NAMES = (
     "quantised",
     "explore",
     "remote",
+    "cluster",
     "growth",
 )
 ROUNDS = 5

@@ -36,10 +36,12 @@ Proof = str | Path  # text that the output must hold, or a file that the run mus
 
 @dataclass(frozen=True)
 class Timed:
-    """One run. wall, cpu: seconds; cpu is user and system time of all its processes."""
+    """One run. wall, cpu: seconds; cpu is user and system time of all its processes. rss: resident bytes of the one that had
+    most."""
 
     wall: float
     cpu: float
+    rss: int
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def in_turn(
     ended: dict[str, list[int]] = {}
 
     def take(name: str) -> Timed:
-        run, code = _time(contenders[name], cwd)
+        run, code = run_once(contenders[name], cwd)
         ended.setdefault(name, []).append(code)
         return run
 
@@ -131,14 +133,15 @@ def _kill(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-def _time(command: Command, cwd: Path) -> tuple[Timed, int]:
+def run_once(command: Command, cwd: Path) -> tuple[Timed, int]:
+    """One run, and its exit code."""
     started = time.perf_counter()
     process, timer = _start(command, cwd, subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - started
     timer.cancel()
     process.returncode = os.waitstatus_to_exitcode(status)
-    return Timed(wall, usage.ru_utime + usage.ru_stime), process.returncode
+    return Timed(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024), process.returncode
 
 
 def _observe(command: Command, cwd: Path, files: Iterable[Path], proof: Proof | None) -> tuple[Observed, int, str]:
@@ -185,15 +188,15 @@ class _Memory:
 
 def _watch(root: int, peak: _Memory, done: threading.Event) -> None:
     while True:
-        found = [_memory(pid) for pid in _tree(root)]
+        found = [_memory(pid) for pid in family(root)]
         peak.pss = max(peak.pss, sum(each.get("Pss", 0) for each in found))
         peak.own = max(peak.own, sum(each.get("Pss", 0) - each.get("Pss_File", 0) for each in found))
         if done.wait(_INTERVAL):
             return
 
 
-def _tree(root: int) -> list[int]:
-    """The process and its descendants."""
+def family(root: int) -> list[int]:
+    """The process, and those that it and they have started."""
     found, waiting = [], [root]
     while waiting:
         pid = waiting.pop()
@@ -204,6 +207,15 @@ def _tree(root: int) -> list[int]:
         except OSError:
             continue  # it has ended meanwhile
     return found
+
+
+def processor_time(root: int) -> float:
+    """Seconds that the process and its descendants have taken so far; those that ended count where they were waited for."""
+    found = 0
+    for pid in family(root):
+        with contextlib.suppress(OSError):
+            found += sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]))
+    return found / os.sysconf("SC_CLK_TCK")
 
 
 def _memory(pid: int) -> dict[str, int]:

@@ -70,6 +70,11 @@ def small() -> Shapes:
     return shapes
 
 
+def many(count: int) -> Shapes:
+    """As many small matrices."""
+    return {f"layers.{number}.weight": (16, 16) for number in range(count)}
+
+
 def squares() -> Shapes:
     """Ten square matrices, 1.9 million parameters."""
     return {f"layers.{number}.weight": (436, 436) for number in range(10)}
@@ -81,8 +86,12 @@ MODELS: dict[str, tuple[Callable[[], Shapes], str, str]] = {
     "llama.safetensors": (llama, "bfloat16", "a Llama, 1.1 B bfloat16"),
     "llama_tuned.safetensors": (llama, "bfloat16", "the same Llama, each weight a little changed"),
     "small.safetensors": (small, "float32", "500 small tensors, 1 M float32"),
+    "thousand.pth": (partial(many, 1_000), "float32", "1,000 small tensors, .pth"),
+    "ten_thousand.safetensors": (partial(many, 10_000), "float32", "10,000 small tensors"),
+    "hundred_thousand.safetensors": (partial(many, 100_000), "float32", "100,000 small tensors"),
     "squares.safetensors": (squares, "float32", "ten matrices, 1.9 M float32"),
     "llama_1m.safetensors": (partial(llama, 128, 4, 1000), "bfloat16", "0.95 M bfloat16"),
+    "llama_1m_tuned.safetensors": (partial(llama, 128, 4, 1000), "bfloat16", "the same, each weight a little changed"),
     "llama_10m.safetensors": (partial(llama, 256, 12, 4000), "bfloat16", "10 M bfloat16"),
     "llama_100m.safetensors": (partial(llama, 768, 12, 16000), "bfloat16", "99 M bfloat16"),
     "llama_1gb.safetensors": (partial(llama, 1024, 16), "float32", "241 M float32"),
@@ -158,7 +167,7 @@ def _make(name: str) -> None:
     temporary = cache() / f"{name}.part"
     try:
         write = _write_torch if name.endswith(".pth") else _write_safetensors
-        write(temporary, shapes(), dtype, _tuned if name == "llama_tuned.safetensors" else _weights)
+        write(temporary, shapes(), dtype, _tuned if "_tuned." in name else _weights)
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         temporary.rename(cache() / name)

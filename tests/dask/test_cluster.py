@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from tests.support.dask import COMMAND, Running, cluster, environment, installed, run, wait
-from tests.support.tools import interruptible
+from tests.support.remote import installed as installed_remote
+from tests.support.remote.server import serving
+from tests.support.tools import interruptible, torch2grid
 
 pytest.importorskip("distributed")
 DASK = "executor 'dask' of torch2grid-dask 0.1.0"
@@ -108,9 +110,9 @@ def test_an_address_where_nobody_answers_is_one_line(models: Path, tmp_path: Pat
     assert time.monotonic() - began < 60
 
 
-def started(running: Running, models: Path, folder: Path) -> subprocess.Popen[str]:
+def started(running: Running, models: Path, folder: Path, *command: str) -> subprocess.Popen[str]:
     """A command that keeps the cluster busy."""
-    words = [str(COMMAND), "check", "big.safetensors", "--executor", f"dask:{running.address}"]
+    words = [str(COMMAND), *(command or ("check", "big.safetensors")), "--executor", f"dask:{running.address}"]
     return subprocess.Popen(
         words, cwd=models, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -140,16 +142,22 @@ def test_a_worker_that_is_killed_costs_no_digit(big: Path, tmp_path: Path) -> No
     assert len(errors.splitlines()) == 1
 
 
-def test_all_workers_killed_are_one_line(big: Path, tmp_path: Path) -> None:
-    with cluster(tmp_path / "own", 2) as running, started(running, big, tmp_path) as process:
+@pytest.mark.parametrize(
+    "words", [["check"], ["check", *["big.safetensors"] * 2], ["big.safetensors", "--stats", "-o", "{out}"]]
+)
+def test_all_workers_killed_are_one_line(words: list[str], big: Path, tmp_path: Path) -> None:
+    words = [word.format(out=tmp_path / "out") for word in words]
+    with cluster(tmp_path / "own", 2) as running, started(running, big, tmp_path, *words, "big.safetensors") as process:
         wait(lambda: busy(running))
         for each in running.processes[1:]:
             each.kill()
         began = time.monotonic()
         _, errors = process.communicate(timeout=120)
         taken = time.monotonic() - began
-    assert process.returncode == 2
-    assert errors.splitlines() == [f"torch2grid: {DASK}: BrokenExecutor: the cluster has no workers left"], errors
+    assert process.returncode == (2 if words[0] == "check" else 1)
+    told = f"torch2grid: {DASK}: BrokenExecutor: the cluster has no workers left"
+    assert [line for line in errors.splitlines() if "dask" in line] == [told], errors
+    assert len(errors.splitlines()) == 1 or words[0] != "check", errors  # of several models, what became of each
     assert taken < 30
 
 
@@ -203,6 +211,13 @@ def test_an_interrupt_of_a_terminal_is_one_line_and_leaves_nobody(after: float, 
     wait(lambda: not any(map(runs, started)), 20)
 
 
+def test_a_large_picture_is_no_news(shared: Running, models: Path, tmp_path: Path) -> None:
+    save_file({"w": RNG.normal(size=(2000, 1500)).astype(np.float32)}, tmp_path / "picture.safetensors")
+    words = ("picture.safetensors", "-o", "p.png", "-q", "--executor", f"dask:{shared.address}")
+    done = run(tmp_path, *words)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_another_version_on_a_worker_is_one_line(models: Path, tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.mkdir()
@@ -214,6 +229,16 @@ def test_another_version_on_a_worker_is_one_line(models: Path, tmp_path: Path) -
         done = run(tmp_path, "a.safetensors", "--stats", "-q", "--executor", f"dask:{running.address}", cwd=models)
     told = "a worker has torch2grid-dask 0.0.9, and this machine 0.1.0"
     assert (done.returncode, done.stderr) == (1, f"torch2grid: {DASK}: BrokenExecutor: {told}\n")
+
+
+def test_a_plugin_that_the_work_needs_and_a_worker_lacks_is_one_line(shared: Running, models: Path, tmp_path: Path) -> None:
+    with serving(models) as served:
+        words = [f"{served.url}/a.safetensors", "--stats", "-q", "--executor", f"dask:{shared.address}"]
+        done = torch2grid(*words, cwd=tmp_path, path=[*installed(tmp_path), *installed_remote(tmp_path)], new=True)
+        told = "a worker has no torch2grid-remote, and this machine 0.1.0; install it there"
+        assert (done.returncode, done.stderr) == (1, f"torch2grid: {DASK}: BrokenExecutor: {told}\n")
+        here = torch2grid("a.safetensors", *words[1:], cwd=models, path=[*installed(tmp_path), *installed_remote(tmp_path)])
+        assert (here.returncode, here.stderr) == (0, "")  # which needs none
 
 
 def test_tls_without_certificates_is_one_line(models: Path, tmp_path: Path) -> None:

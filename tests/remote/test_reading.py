@@ -72,14 +72,30 @@ def passed(reader: Reader, file: File, start: int, stop: int, step: int = 4096) 
 @pytest.mark.usefixtures("small")
 def test_a_pass_fetches_each_byte_once_by_whole_windows() -> None:
     reader, file = Reader(), File(4 << 20)
-    reader.prefetch(file, [(10 * 4096, 200 * 4096)])
-    passed(reader, file, 10 * 4096, 210 * 4096)
-    assert file.bytes == 200 * 4096
-    assert sorted(file.fetched)[1:-1] == [(edge, 64 << 10) for edge in range(64 << 10, 13 * (64 << 10), 64 << 10)]
+    reader.prefetch(file, [(10 * 4096, 240 * 4096)])  # as many as there are connections, twice
+    passed(reader, file, 10 * 4096, 250 * 4096)
+    assert file.bytes == 240 * 4096
+    assert sorted(file.fetched)[1:-1] == [(edge, 64 << 10) for edge in range(64 << 10, 15 * (64 << 10), 64 << 10)]
     until = time.monotonic() + 10  # the thread that fetched the last window lets go of it, once it has told the reader
     while reader.windows and time.monotonic() < until:
         time.sleep(0.001)
     assert (reader.windows, reader.held, list(reader.queue)) == ({}, 0, [])
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(("windows", "whole"), [(1.5, 0), (5, 0), (9, 8), (12.5, 8), (16, 16)])
+def test_no_connection_waits_for_the_last_of_what_is_fetched_together(windows: float, whole: int) -> None:
+    reader, file = Reader(), File(4 << 20)
+    size = int(windows * limits.WINDOW)
+    reader.prefetch(file, [(0, size)])
+    passed(reader, file, 0, size)
+    lengths = [length for _, length in sorted(file.fetched)]
+    assert sum(lengths) == size
+    assert lengths[:whole] == [limits.WINDOW] * whole
+    rest = lengths[whole:]
+    assert len(rest) <= limits.CONNECTIONS
+    assert max(rest, default=0) - min(rest, default=0) <= 1  # they end at the same time
+    assert min(rest, default=limits.WINDOW) >= limits.WINDOW // 8 - 1
 
 
 @pytest.mark.usefixtures("small")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from tests.support.remote import installed
 from tests.support.remote.hub import hub
 from tests.support.remote.models import shards, write
 from tests.support.remote.server import Server, serving
+from tests.support.remote.sparse import sparse, sparse_shards
 from tests.support.tools import torch2grid
 
 
@@ -28,24 +28,6 @@ def run(*words: object, cwd: Path, **environment: str) -> str:
     done = torch2grid(*words, cwd=cwd, path=installed(cwd), env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def sparse(path: Path, tensors: int, rows: int, columns: int = 4096, prefix: str = "layers") -> list[str]:
-    """Write a safetensors file of float32 zeros that takes no room on the disk; the names in it."""
-    header, place = {}, 0
-    for number in range(tensors):
-        size = 4 * rows * columns
-        header[f"{prefix}.{number}.weight"] = {
-            "dtype": "F32",
-            "shape": [rows, columns],
-            "data_offsets": [place, place + size],
-        }
-        place += size
-    raw = json.dumps(header).encode()
-    with path.open("wb") as stream:
-        stream.write(len(raw).to_bytes(8, "little") + raw)
-        stream.truncate(8 + len(raw) + place)
-    return list(header)
 
 
 def test_tree_of_safetensors_costs_its_beginning_and_its_end(served: Server, tmp_path: Path) -> None:
@@ -81,13 +63,7 @@ def test_tree_of_many_shards_opens_them_side_by_side(served: Server, tmp_path: P
 
 def test_tree_of_400_gigabytes(tmp_path: Path) -> None:
     folder = tmp_path / "owner" / "name"
-    folder.mkdir(parents=True)
-    weight_map = {}
-    for number in range(1, 41):
-        file = f"model-{number:05d}-of-00040.safetensors"
-        names = sparse(folder / file, 20, 30518, prefix=f"layers.{number}")
-        weight_map.update(dict.fromkeys(names, file))
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}), encoding="utf-8")
+    sparse_shards(folder, 40, 20, 30518)
     assert sum(each.stat().st_size for each in folder.iterdir()) > 400e9
     with hub(tmp_path) as found:
         told = run("tree", "hf://owner/name", "--depth", "1", cwd=tmp_path, **found.environment)

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -29,8 +29,8 @@ def installed(folder: Path) -> list[Path]:
     return [SOURCE, site]
 
 
-def environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, installed(folder)))}
+def environment(folder: Path, *path: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*installed(folder), *path]))}
 
 
 def run(folder: Path, *words: object, cwd: Path | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:
@@ -47,10 +47,11 @@ def run(folder: Path, *words: object, cwd: Path | None = None, timeout: float = 
 
 
 class Running:
-    """A scheduler and its workers as processes. address: of the scheduler."""
+    """A scheduler and its workers as processes. address: of the scheduler. nannies: one for each worker, which starts it again.
+    path: folders of other distributions that are installed there."""
 
-    def __init__(self, folder: Path, workers: int) -> None:
-        self.folder, self.processes = folder, list[subprocess.Popen[bytes]]()
+    def __init__(self, folder: Path, workers: int, nannies: bool = False, path: Sequence[Path] = ()) -> None:
+        self.folder, self.processes, self.nannies, self.path = folder, list[subprocess.Popen[bytes]](), nannies, path
         found = folder / "scheduler.json"
         self._start("dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(found))
         wait(lambda: found.exists() and found.read_text().strip().endswith("}"))
@@ -63,13 +64,16 @@ class Running:
     def _start(self, module: str, *words: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", f"distributed.cli.{module}", *words]
         with (self.folder / f"{module}.{len(self.processes)}.log").open("wb") as log:
-            process = subprocess.Popen(command, cwd=self.folder, env=environment(self.folder), stdout=log, stderr=log)
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=environment(self.folder, *self.path), stdout=log, stderr=log
+            )
         self.processes.append(process)
         return process
 
     def add(self) -> subprocess.Popen[bytes]:
-        """One more worker, without the nanny that would start it again."""
-        return self._start("dask_worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
+        """One more worker, without the nanny that would start it again, or with it, as Dask does it by itself."""
+        own = () if self.nannies else ("--no-nanny",)
+        return self._start("dask_worker", self.address, "--nthreads", "1", *own, "--no-dashboard")
 
     def workers(self) -> int:
         from distributed import Client
@@ -85,11 +89,11 @@ class Running:
 
 
 @contextlib.contextmanager
-def cluster(folder: Path, workers: int = 2) -> Iterator[Running]:
+def cluster(folder: Path, workers: int = 2, nannies: bool = False, path: Sequence[Path] = ()) -> Iterator[Running]:
     """A cluster whose workers have another working folder than the tests."""
     pytest.importorskip("distributed")
     folder.mkdir(parents=True, exist_ok=True)
-    running = Running(folder, workers)
+    running = Running(folder, workers, nannies, path)
     try:
         wait(lambda: running.workers() == workers)
         yield running

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,8 +58,3 @@ def bucket(name: str = "models") -> Iterator[Bucket]:
         found.client.close()
     finally:
         server.stop()
-
-
-def proxies() -> dict[str, str]:
-    """What keeps a command from asking a proxy for this machine."""
-    return {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": os.environ.get("no_proxy", "127.0.0.1,localhost")}

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, ClassVar
 
 from torch2grid_core import ExecutorFactory, UsageError
-from torch2grid_dask.work import answer, perform, versions
+from torch2grid_dask.work import answer, perform, plugins
 
 _SECONDS = 10.0  # in which a scheduler has to answer
 _LOOK, _ALONE = 0.5, 6.0  # between two looks at the workers; without any, after which nobody waits for one
@@ -36,7 +36,11 @@ def _opened(address: str, jobs: int) -> Iterator[Executor]:
     from distributed import LocalCluster
 
     _quieten()
-    quiet = {"logging.distributed": "critical", "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
+    quiet = {
+        "logging.distributed": "critical",
+        "distributed.admin.large-graph-warning-threshold": "1TB",  # a picture that a worker is to compress is one
+        "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+    }
     with dask.config.set(quiet):
         cluster: Any = address
         try:
@@ -166,7 +170,7 @@ class Cluster(Executor):
                 raise BrokenExecutor(self._broken)
             if self._closed.is_set():
                 raise RuntimeError("it was shut down")
-            theirs = self._client.submit(perform, work, versions(), pure=False)
+            theirs = self._client.submit(perform, work, plugins(), pure=False)
             self._waiting[future] = theirs
         theirs.add_done_callback(lambda done: self._settle(future, done))
         return future

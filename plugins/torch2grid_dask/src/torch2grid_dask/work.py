@@ -24,23 +24,30 @@ def keep_memory() -> None:
 
 
 @cache
-def versions() -> dict[str, str]:
-    """The versions of torch2grid and of its plugins, by distribution."""
-    found = {each.dist.name: each.dist.version for each in entry_points(group="torch2grid") if each.dist is not None}
-    return {**found, "torch2grid-core": version("torch2grid-core")}
+def plugins() -> dict[str, tuple[str, str]]:
+    """The version and the module of torch2grid and of each of its plugins, by distribution."""
+    found = {
+        each.dist.name: (each.dist.version, each.module) for each in entry_points(group="torch2grid") if each.dist is not None
+    }
+    return {**found, "torch2grid-core": (version("torch2grid-core"), "torch2grid_core")}
 
 
-def perform(work: bytes, wanted: dict[str, str]) -> bytes:
-    """Call the function that *work* holds. Raises ``pickle.PicklingError`` for one that cannot be imported here,
-    ``BrokenExecutor`` where a distribution has another version than is *wanted*, else what it raises.
+def perform(work: bytes, wanted: dict[str, tuple[str, str]]) -> bytes:
+    """Call the function that *work* holds. Raises ``BrokenExecutor`` where a distribution is not what is *wanted*: of another
+    version, or missing and needed; ``pickle.PicklingError`` for what else cannot be imported here, else what it raises.
     """
     keep_memory()
-    for name, here in versions().items():
-        if wanted.get(name, here) != here:  # whose digits may be others
-            raise BrokenExecutor(f"a worker has {name} {here}, and this machine {wanted[name]}")
+    here = plugins()
+    for name, (theirs, _) in wanted.items():
+        if name in here and here[name][0] != theirs:  # whose digits may be others
+            raise BrokenExecutor(f"a worker has {name} {here[name][0]}, and this machine {theirs}")
     try:
         function, arguments, named = pickle.loads(work)
     except (ImportError, AttributeError, pickle.UnpicklingError) as error:
+        missing = (getattr(error, "name", None) or "").partition(".")[0]
+        for name, (theirs, module) in wanted.items():
+            if name not in here and module.partition(".")[0] == missing:
+                raise BrokenExecutor(f"a worker has no {name}, and this machine {theirs}; install it there") from error
         raise pickle.PicklingError(f"a worker cannot import it: {error}") from error
     return pickle.dumps(function(*arguments, **named), protocol=pickle.HIGHEST_PROTOCOL)
 

@@ -37,6 +37,24 @@ def bucket_and_key(location: str) -> tuple[str, str]:
     return bucket, key.lstrip("/")
 
 
+class BucketOpener(SourceOpener):
+    """Locations scheme://bucket/key, as those of *store*."""
+
+    store: ClassVar[type[FilesystemStore]]
+
+    def open(self, location: str) -> Source:
+        """The object, or the prefix as a folder. Raises ``LoadError``."""
+        bucket, key = bucket_and_key(location)
+        store = self.store(bucket)
+        store.settle()
+        return opened(store, key)
+
+    def target(self, location: str) -> BucketTarget:
+        """The prefix, to write to. Raises ``LoadError``."""
+        bucket, key = bucket_and_key(location)
+        return BucketTarget(self.store(bucket), key)
+
+
 class GsStore(FilesystemStore):
     """A bucket of Google Cloud Storage."""
 
@@ -53,35 +71,17 @@ class AzStore(FilesystemStore):
     extra: ClassVar[str] = "az"
 
 
-class Gs(SourceOpener):
+class Gs(BucketOpener):
     """gs://bucket/key: an object or a prefix in Google Cloud Storage"""
 
     name: ClassVar[str] = "gs"
     schemes: ClassVar[tuple[str, ...]] = ("gs",)
-
-    def open(self, location: str) -> Source:
-        """The object, or the prefix as a folder. Raises ``LoadError``."""
-        bucket, key = bucket_and_key(location)
-        return opened(GsStore(bucket), key)
-
-    def target(self, location: str) -> BucketTarget:
-        """The prefix, to write to. Raises ``LoadError``."""
-        bucket, key = bucket_and_key(location)
-        return BucketTarget(GsStore(bucket), key)
+    store: ClassVar[type[FilesystemStore]] = GsStore
 
 
-class Az(SourceOpener):
+class Az(BucketOpener):
     """az://container/blob: a blob or a prefix in Azure Blob Storage"""
 
     name: ClassVar[str] = "az"
     schemes: ClassVar[tuple[str, ...]] = ("az",)
-
-    def open(self, location: str) -> Source:
-        """The blob, or the prefix as a folder. Raises ``LoadError``."""
-        bucket, key = bucket_and_key(location)
-        return opened(AzStore(bucket), key)
-
-    def target(self, location: str) -> BucketTarget:
-        """The prefix, to write to. Raises ``LoadError``."""
-        bucket, key = bucket_and_key(location)
-        return BucketTarget(AzStore(bucket), key)
+    store: ClassVar[type[FilesystemStore]] = AzStore

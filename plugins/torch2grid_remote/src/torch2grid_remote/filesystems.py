@@ -15,7 +15,6 @@ from torch2grid_remote.files import Begun, Entry, NotThere
 from torch2grid_remote.retrying import Again, Tell, persistently
 
 _VERSIONS = ("ETag", "etag", "generation", "md5Hash", "content_md5", "LastModified", "last_modified", "mtime", "updated")
-_PASSES = (ConnectionError, TimeoutError)
 _made: dict[tuple[int, str, bool], Any] = {}
 _lock = threading.Lock()
 if hasattr(os, "register_at_fork"):
@@ -45,6 +44,9 @@ class FilesystemStore:
     def options(self) -> dict[str, Any]:
         """How the file system is made."""
         return {}
+
+    def settle(self) -> None:
+        """Find out who asks, before the first request to read."""
 
     def filesystem(self) -> Any:
         """The file system, one for each process. Raises ``LoadError`` where its package is missing."""

@@ -9,7 +9,7 @@ NEAR = 64 << 10  # bytes between two ranges that one request may fetch, too, rat
 BLOCKS = 8 << 20  # bytes of headers and other small reads that are kept
 GROWTH = 4 << 20  # bytes of a request, at most, where reads that nobody foretold follow each other
 
-WINDOW = 8 << 20  # bytes of a request for weights, aligned to the file
+WINDOW = 8 << 20  # bytes of a request for weights, aligned to the file; less where connections would have none
 AHEAD = 64 << 20  # bytes of windows that a process holds: with what is being copied less than 80 MB
 CONNECTIONS = 8  # at once for weights
 OPENING = 16  # and for headers

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 import threading
 from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Protocol
 
 from torch2grid_remote import limits
@@ -93,12 +94,14 @@ class Reader:
     def prefetch(self, file: Fetched, ranges: Iterable[tuple[int, int]], near: int = limits.NEAR // 16) -> None:
         """Begin to fetch these ranges (offset, size), in this order, those that are *near* each other by one request."""
         with self.lock:
-            for start, stop in _joined(ranges, file.size, near):
-                for first, last in self._missing(file, start, stop):
-                    while first < last:
-                        end = min((first // limits.WINDOW + 1) * limits.WINDOW, last)
-                        self._add(Window(file, first, end))
-                        first = end
+            windows = [
+                window
+                for start, stop in _joined(ranges, file.size, near)
+                for missing in self._missing(file, start, stop)
+                for window in _cut(*missing, limits.WINDOW)
+            ]
+            for first, last in _evened(windows):
+                self._add(Window(file, first, last))
             self._staff()
 
     def _missing(self, file: Fetched, start: int, stop: int) -> Iterator[tuple[int, int]]:
@@ -359,6 +362,28 @@ def _joined(ranges: Iterable[tuple[int, int]], size: int, near: int) -> Iterator
         first, last = start, stop
     if first >= 0:
         yield first, last
+
+
+def _cut(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+    """A range of a file, cut at multiples of *size*."""
+    while start < stop:
+        end = min((start // size + 1) * size, stop)
+        yield start, end
+        start = end
+
+
+def _evened(windows: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """*windows*, the last of them in equal pieces where they are too few for all connections: one more than there are
+    connections would take as long as twice as many.
+    """
+    whole = len(windows) - len(windows) % limits.CONNECTIONS
+    yield from windows[:whole]
+    rest = list(_joined(((start, stop - start) for start, stop in windows[whole:]), sys.maxsize, 0))
+    least = limits.WINDOW // (8 if whole else 2)  # of little that is fetched, few requests
+    share = max(sum(stop - start for start, stop in rest) / limits.CONNECTIONS, least)
+    for start, stop in rest:
+        pieces = max(round((stop - start) / share), 1)
+        yield from pairwise(start + (stop - start) * each // pieces for each in range(pieces + 1))
 
 
 _reader: tuple[int, Reader] | None = None

@@ -8,16 +8,14 @@ import time
 from functools import cache
 from typing import Any, ClassVar
 
-from torch2grid_core import LoadError, SourceOpener
-from torch2grid_core.sources import Source
+from torch2grid_core import LoadError
 from torch2grid_remote import limits
-from torch2grid_remote.buckets import bucket_and_key, opened
+from torch2grid_remote.buckets import BucketOpener
 from torch2grid_remote.connections import number
 from torch2grid_remote.files import Begun, NotThere
 from torch2grid_remote.filesystems import FilesystemStore
 from torch2grid_remote.ranges import SPAN
 from torch2grid_remote.retrying import Again, Tell
-from torch2grid_remote.writing import BucketTarget
 
 _PIECE = 256 << 10
 _PASSES = ("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException")
@@ -103,7 +101,7 @@ class S3Store(FilesystemStore):
             return LoadError(shown, "there are no credentials for it", "log in, or check AWS_PROFILE")
         return super().failure(error, path)
 
-    def _settle_credentials(self) -> None:
+    def settle(self) -> None:
         """Ask without a signature where nobody is logged in: public buckets are open to anybody."""
         from fsspec.asyn import sync
 
@@ -209,20 +207,9 @@ def _status(error: BaseException | None) -> int:
     return 0
 
 
-class S3(SourceOpener):
+class S3(BucketOpener):
     """s3://bucket/key: an object or a prefix in S3, or in a store that speaks its protocol"""
 
     name: ClassVar[str] = "s3"
     schemes: ClassVar[tuple[str, ...]] = ("s3",)
-
-    def open(self, location: str) -> Source:
-        """The object, or the prefix as a folder. Raises ``LoadError``."""
-        bucket, key = bucket_and_key(location)
-        store = S3Store(bucket)
-        store._settle_credentials()
-        return opened(store, key)
-
-    def target(self, location: str) -> BucketTarget:
-        """The prefix, to write to. Raises ``LoadError``."""
-        bucket, key = bucket_and_key(location)
-        return BucketTarget(S3Store(bucket), key)
+    store: ClassVar[type[FilesystemStore]] = S3Store

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html.parser
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -102,6 +101,8 @@ class WebStore:
 
 def _linked(page: str, url: str) -> list[Entry]:
     """The entries of a folder by the page *url* that lists it: links to what lies right in it, and to nothing else."""
+    import html.parser  # which takes long, and only listings need it
+
     links: list[str] = []
 
     class Links(html.parser.HTMLParser):

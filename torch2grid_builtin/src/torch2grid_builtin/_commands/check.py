@@ -331,6 +331,8 @@ def _check_one(
             manager, checkpoint, rules, settings, unusable, failed, name=shown, fork=True, severity=levels, accept=accept
         )
     except Exception as error:  # of this file: the others are checked all the same
+        if isinstance(error, PluginError) and error.kind == "executor":  # which they need, too
+            raise
         known = error if isinstance(error, Torch2GridError) else unforeseen(error)
         manager.trace(known)
         click.echo(f"torch2grid: {known}", err=True)

@@ -14,7 +14,7 @@ from torch2grid_core._cli.drawing import Drawing
 from torch2grid_core._data.steps import short_name
 from torch2grid_core._engine.drawing import draw as draw_pages
 from torch2grid_core._engine.workers import workers
-from torch2grid_core._errors import NotDrawable, Torch2GridError, UsageError
+from torch2grid_core._errors import NotDrawable, PluginError, Torch2GridError, UsageError
 from torch2grid_core._guard import describe
 from torch2grid_core._kinds.view import View
 from torch2grid_core._output.files import stay_inside
@@ -101,6 +101,8 @@ class Batch:
             drawn = self.drawing.one(entry.model, entry.folder, limits)
         except Torch2GridError as error:
             entry.result = "failed"
+            if isinstance(error, PluginError) and error.kind == "executor":  # which the other models need, too
+                raise
             self.drawing.manager.trace(error)
             told, model = str(error), without_secrets(entry.model)
             say(told if model in told else f"{model}: {told}")

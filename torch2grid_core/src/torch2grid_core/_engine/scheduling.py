@@ -6,6 +6,7 @@ import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from torch2grid_core._data.checkpoint import Checkpoint
@@ -23,7 +24,8 @@ _AHEAD_EACH = 2  # batches for each worker, where that is more: one that it has,
 _BATCH_BYTES, _BATCH = 4 << 20, 2048  # what one worker gets at once, where tensors are small
 _BATCHES_EACH, _BATCH_MOST = 16, 64 << 20  # of a large file, fewer and larger: a task costs a cluster milliseconds
 _LARGE, _WORTH_ALONE = 1 / 32, 1 << 20  # share of all bytes, and bytes, from which a tensor is begun before any other
-_SHARES = 8  # of all bytes, at least, where one share is as much as a remote source fetches ahead
+_SHARES = 8  # of all bytes, at least, where one share is as much as a remote source fetches ahead; and of that, at most
+_TURNS = 2  # of all workers, at least, with what is left of a remote source
 _PAGES_AHEAD = 8
 # Of a plugin's view, need or panel that cannot travel: the work is done here again, where a true fault shows itself too.
 NOT_PICKLED = (pickle.PicklingError, TypeError, AttributeError)
@@ -56,16 +58,11 @@ def outcomes(
     take = _first_done if order == "ready" else deque[_Batch].popleft
     try:
         if executor is not None:
-            largest = _largest(checkpoint, names, ahead)
+            largest = _largest(checkpoint, names, workers, ahead)
             early = {name: _Batch(name, tasks(name)).submitted(executor) for name in largest}
             if order == "ready":  # what is begun first stands first
                 names = [*largest, *(name for name in names if name not in early)]
-        total = sum(checkpoint[name].nbytes for name in names)
-        share = _BATCH_BYTES
-        if workers:
-            share = max(share, min(total // (workers * _BATCHES_EACH), _BATCH_MOST))
-        if ahead:  # one wait for many tensors, rather than one for each
-            share = max(share, min(ahead, total // max(_SHARES, workers)))
+        share = partial(_share, sum(checkpoint[name].nbytes for name in names), workers, ahead)
         for batch in _batches(checkpoint, names, tasks, early, share):
             waiting.append(batch if executor is None else batch.submitted(executor))
             if ahead and not batch.handed_out:
@@ -110,35 +107,56 @@ def _enough(waiting: Sequence[_Batch], workers: int) -> bool:
     return many or sum(each.bytes for each in waiting) > _AHEAD_BYTES
 
 
-def _largest(checkpoint: Checkpoint, names: Sequence[str], ahead: int) -> list[str]:
+def _largest(checkpoint: Checkpoint, names: Sequence[str], workers: int, ahead: int) -> list[str]:
+    """What is begun first: it would keep one worker busy, at the end, when the others have nothing left to do."""
     sizes = {name: checkpoint[name].nbytes for name in names}
-    least = max(sum(sizes.values()) * _LARGE, _WORTH_ALONE, ahead)
+    total = sum(sizes.values())
+    turn = total // (workers * _TURNS * 2) if workers else total
+    least = max(total * _LARGE, _WORTH_ALONE, min(ahead, turn))
     return sorted((name for name in sizes if sizes[name] > least), key=lambda name: -sizes[name])
 
 
+def _share(total: int, workers: int, ahead: int, left: int) -> int:
+    """Bytes of a batch, while *left* of all bytes are in none."""
+    share = _BATCH_BYTES
+    if workers:
+        share = max(share, min(total // (workers * _BATCHES_EACH), _BATCH_MOST))
+    if ahead:  # one wait for many tensors, rather than one for each; less at the end, for which nobody waits long
+        share = max(share, min(ahead, max(left // (workers * _TURNS), ahead // _SHARES) if workers else total // _SHARES))
+    return share
+
+
 def _batches(
-    checkpoint: Checkpoint, names: Sequence[str], tasks: Tasks, early: dict[str, _Batch], share: int
+    checkpoint: Checkpoint, names: Sequence[str], tasks: Tasks, early: dict[str, _Batch], share: Callable[[int], int]
 ) -> Iterator[_Batch]:
-    """The tasks of all tensors, neighbours together up to *share* bytes; *early* ones, which are begun, in their turn."""
+    """The tasks of all tensors, neighbours together; *early* ones, which are begun, in their turn.
+
+    share: how many bytes a batch has, about, by those that are in none so far.
+    """
     batch = _Batch()
+    left = sum(checkpoint[name].nbytes for name in names if name not in early)
+    wanted = share(left)
     for name in names:
         alone = early.pop(name, None)
         if alone is None:
-            own = tasks(name)
+            own, size = tasks(name), checkpoint[name].nbytes
+            left -= size
             if own and not (len(own) == 1 and own[0].alike is not None):
-                size = checkpoint[name].nbytes
-                if size > share or any(task.then is not None or not task.shippable for task in own):
+                if size > wanted or any(task.then is not None or not task.shippable for task in own):
                     alone = _Batch(name, own)
+                elif batch.tasks and batch.bytes + size - wanted > wanted - batch.bytes:  # further from it than without
+                    yield batch
+                    batch, wanted = _Batch(), share(left + size)
         if alone is not None:
             if batch.tasks:
                 yield batch
             yield alone
-            batch = _Batch()
+            batch, wanted = _Batch(), share(left)
             continue
         batch.add(name, own)
-        if batch.bytes >= share or len(batch.tasks) >= _BATCH:
+        if batch.bytes >= wanted or len(batch.tasks) >= _BATCH:
             yield batch
-            batch = _Batch()
+            batch, wanted = _Batch(), share(left)
     if batch.tasks:
         yield batch
 
