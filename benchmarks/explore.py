@@ -24,6 +24,7 @@ from torch2grid_builtin.viewer import bundled, modules
 LARGE, LARGER = "llama.safetensors", "llama_4b.safetensors"
 SCREEN = {"width": 1920, "height": 1080}
 _TILES, _SCREENS = 60, 20
+_IDLE = 3000  # milliseconds after the first view, in which nothing more should come
 
 
 def run(folder: Path, rounds: int) -> Section:
@@ -75,12 +76,20 @@ def _opened(folder: Path) -> dict[str, float]:
     with served(folder, path) as client:
         printed = time.monotonic() - began
         with _page(f"{client.address}/?token={client.token}") as (page, seen):
-            page.wait_for_selector("body[data-drawn=yes]")
+            page.evaluate(_TOLD, "drawn")
             drawn = time.monotonic() - seen["ready"]
-            page.wait_for_selector("body[data-filled=yes]", timeout=60_000)
+            page.evaluate(_TOLD, "filled")
             _wait(page)
             painted = time.monotonic() - seen["ready"]
+            page.wait_for_timeout(_IDLE)
             return {"drawn": printed + drawn, "painted": printed + painted, "wire": seen["wire"]}
+
+
+_TOLD = """(what) => new Promise((go) => {
+  const told = () => document.body.dataset[what] === "yes" && go(performance.now());
+  new MutationObserver(told).observe(document.body, { attributes: true });
+  told();
+})"""  # playwright's own waiting looks at every frame, and so has one drawn sixty times a second
 
 
 def _wait(page: Page) -> float:
@@ -183,6 +192,7 @@ _COLOURING = """async () => {
 }"""
 _SWITCHING = """async () => {
   const explorer = document.body.explorer;
+  explorer.selects.planes.dispatchEvent(new Event("focus"));
   while (!explorer.view.tiles.completed()) await new Promise((go) => setTimeout(go, 5));
   await explorer.provider.limits(0, explorer.view.camera.level, "rms", explorer.kind);
   window.asked = explorer.view.tiles.requests;

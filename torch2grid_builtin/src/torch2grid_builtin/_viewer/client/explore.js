@@ -140,6 +140,8 @@ export class Explorer {
       this.retheme();
       this.moved();
     });
+    planes.box.addEventListener("pointerenter", () => this.prepare());
+    planes.select.addEventListener("focus", () => this.prepare());
     this.selects = { planes: planes.select, kinds: kinds.select, themes: themes.select };
     const pictures = this.pictureTools();
     this.eachBox = element("input", { type: "checkbox" });
@@ -296,18 +298,18 @@ export class Explorer {
     this.coming.delete(key);
   }
 
-  /** Ask for the limits of what is shown, and show those of the first picture. Those of the other planes come later: a choice of them needs no request. */
+  /** Ask for the limits of what is shown, and show those of the first picture. */
   async setLimits() {
     const { level } = this.view.camera;
     this.limited = level;
     for (const picture of this.view.arrangement.pictures) await this.askLimits(picture, level, this.plane, this.kind);
     this.showLimits();
     this.view.draw();
-    clearTimeout(this.idle);
-    if (this.filled) this.idle = window.setTimeout(() => this.moreLimits(), 400);
   }
 
-  async moreLimits() {
+  /** Another plane is likely to be chosen now: have the others, and their limits, of what is in sight. */
+  async prepare() {
+    this.view.tiles.prepare();
     const { level } = this.view.camera;
     const { planes } = this.model;
     for (const plane of planes) {

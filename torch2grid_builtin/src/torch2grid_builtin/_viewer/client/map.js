@@ -10,6 +10,7 @@ const NUMBERS = 44; // device pixels a weight from which its number is written, 
 const EDGE = 8; // device pixels a side from which a tensor has a border, by the pixel ratio
 const BOX = 34; // device pixels a side from which a module has a box, by the pixel ratio
 const FRAME = 8; // milliseconds of a frame for painting tiles
+const SOON = 120; // milliseconds between two frames while cells of what is still being read arrive
 const PARENTS = 6; // levels above that may stand in for a tile that is not there
 
 /**
@@ -33,10 +34,12 @@ export class MapView {
     this.atlas = atlas;
     this.options = options;
     this.camera = new Camera(atlas);
-    this.tiles = new Tiles(provider, atlas, () => {
-      this.draw();
+    this.tiles = new Tiles(provider, atlas, (more) => {
+      if (more) this.drawSoon();
+      else this.draw();
       options.arrived();
     });
+    this.soon = 0;
     this.places = new Places(atlas);
     /** @type {Box[]} */
     this.boxes = [];
@@ -96,9 +99,16 @@ export class MapView {
     });
   }
 
+  /** Draw with a later frame, so that much of what arrives now is in it. */
+  drawSoon() {
+    this.soon ||= window.setTimeout(() => this.draw(), SOON);
+  }
+
   /** Draw now. @param {number} room milliseconds for painting tiles; what is not painted then is drawn with the next frame */
   now(room = Infinity) {
     const began = performance.now();
+    clearTimeout(this.soon);
+    this.soon = 0;
     this.tiles.until = began + room;
     this.tiles.late = false;
     const pen = penOf(this.canvas);
@@ -144,9 +154,9 @@ export class MapView {
     return this.arrangement.pictures.flatMap((picture) => places.map((place) => ({ picture, level, ...place })));
   }
 
-  /** True where every tile in sight is there as it is now. */
+  /** True where every tile in sight is there as it is now, and drawn. */
   complete() {
-    return this.wanted().every(({ picture, level, row, column }) => {
+    return !this.queued && !this.soon && !this.tiles.late && this.wanted().every(({ picture, level, row, column }) => {
       const tile = this.tiles.get(picture, level, row, column);
       return tile !== undefined && !tile.asked && !tile.dirty;
     });

@@ -18,7 +18,6 @@ import { clamp } from "./format.js";
  */
 
 const KEPT_BYTES = 160 << 20; // of cells and pixels, beside those in sight
-const IDLE = 120; // milliseconds without a wish, after which the other planes are asked for
 
 /**
  * Cells as the server sends them: planes one after the other, then a byte a cell. One weight a cell has one plane.
@@ -112,7 +111,7 @@ export function joined(one, other) {
 export class Tiles {
   /**
    * @param {Provider} provider @param {{rows: number, columns: number, cells: [number, number][], tile: number}} extent
-   * @param {() => void} changed called when there is something new to draw
+   * @param {(more: boolean) => void} changed called when there is something new to draw; more: and more of it is on its way
    */
   constructor(provider, extent, changed) {
     this.provider = provider;
@@ -122,9 +121,14 @@ export class Tiles {
     this.kept = new Map();
     this.turn = 0;
     this.requests = 0;
-    /** @type {string[]} planes that are asked for when there is nothing else to do */
+    /** @type {string[]} planes that there are */
     this.all = [];
-    this.idle = 0;
+    /** @type {string[]} planes that are shown */
+    this.shown = [];
+    /** @type {{picture: number, level: number, row: number, column: number}[]} */
+    this.wished = [];
+    this.places = "";
+    this.ahead = false; // the other planes of what is in sight are asked for, too
     this.until = Infinity; // when to stop painting tiles, and leave the others to the next frame
     this.late = false;
     this.scratch = /** @type {ImageData | null} */ (null);
@@ -181,6 +185,9 @@ export class Tiles {
    */
   want(wanted, planes) {
     this.turn++;
+    const places = wanted.map(({ picture, level, row, column }) => this.key(picture, level, row, column)).join();
+    if (places !== this.places) this.ahead = false;
+    [this.places, this.wished, this.shown] = [places, wanted, planes];
     const keys = new Set();
     for (const { picture, level, row, column } of this.instead(wanted)) {
       const key = this.key(picture, level, row, column);
@@ -198,8 +205,7 @@ export class Tiles {
       if (!tile.cells) this.kept.delete(key);
     }
     this.trim();
-    clearTimeout(this.idle);
-    if (this.all.length) this.idle = window.setTimeout(() => this.complete(wanted), IDLE);
+    if (this.ahead) this.complete();
   }
 
   /** What is wanted, with coarser tiles for those that cannot be had. @param {{picture: number, level: number, row: number, column: number}[]} wanted */
@@ -214,9 +220,15 @@ export class Tiles {
     return found;
   }
 
-  /** Ask for the other planes of what is in sight, so that another one is shown at once. @param {{picture: number, level: number, row: number, column: number}[]} wanted */
-  complete(wanted) {
-    if ([...this.kept.values()].some((tile) => tile.asked)) return; // what arrives draws, and comes back here
+  /** Ask for the other planes of what is in sight, as soon as that is there: another one is likely to be chosen now. */
+  prepare() {
+    this.ahead = true;
+    this.complete();
+  }
+
+  complete() {
+    const wanted = this.wished;
+    if (this.asking) return; // what arrives draws, and comes back here
     if (wanted.some(({ picture, level }) => level >= this.base && !this.whole.has(picture))) return; // all of them would come again and again
     for (const place of wanted) {
       const key = this.key(place.picture, place.level, place.row, place.column);
@@ -225,6 +237,11 @@ export class Tiles {
       const missing = cells ? this.all.filter((name) => !planeOf(cells, name)) : [];
       if (missing.length && !tile?.failed && !tile?.dirty) this.ask(key, place, missing);
     }
+  }
+
+  /** Whether any tile is on its way. */
+  get asking() {
+    return [...this.kept.values()].some((tile) => tile.asked);
   }
 
   /** Whether all planes of what was last wanted are there. @param {number} turn */
@@ -258,7 +275,7 @@ export class Tiles {
       if (part) tile.dirty = joined(tile.dirty, dirty);
     }
     if (tile.asked === asked) tile.asked = null;
-    if (!asked.signal.aborted) this.changed();
+    if (!asked.signal.aborted && (part || names.some((name) => this.shown.includes(name)))) this.changed(Boolean(part) && this.asking);
   }
 
   /** A tile that is not there; one of a picture that is still being read is empty where nothing was read. @param {number} picture @param {number} level @param {Rectangle} whole @param {string[]} planes @returns {Tile} */
@@ -334,7 +351,7 @@ export class Tiles {
   /** Ask again for what could not be had. */
   retry() {
     for (const tile of this.kept.values()) tile.failed = false;
-    this.changed();
+    this.changed(false);
   }
 
   /** Forget all tiles, as the pictures are others now. */
