@@ -3,7 +3,8 @@ import { test } from "node:test";
 
 import { client } from "./modules.js";
 
-const { Tiles, colourOf, joined, packedColour, packedMap, paintCells, paintParts, planeOf, shaped } = await client("tiles.js");
+const { Tiles, joined, paintParts, planeOf, shaped } = await client("tiles.js");
+const { colourOf, packedColour, packedMap, paintCells } = await client("colours.js");
 
 const MAP = { rows: 1000, columns: 700, cells: [[1, 1], [2, 2], [4, 4]], tile: 256 };
 const lut = Uint32Array.from({ length: 256 }, (_, place) => 1000 + place);

@@ -1,5 +1,6 @@
 // The page of the explorer: a map with its outline, its tools and what is known of a tensor.
 
+import { coloursOf, packedMap } from "./colours.js";
 import { Details } from "./details.js";
 import { bytesOf } from "./decode.js";
 import { element } from "./elements.js";
@@ -11,7 +12,7 @@ import { MapView } from "./map.js";
 import { boxesOf } from "./places.js";
 import { Outline } from "./outline.js";
 import { savedPng, savedSvg } from "./picture.js";
-import { packedColour, packedMap, planeOf } from "./tiles.js";
+import { planeOf } from "./tiles.js";
 import { hideTip, showTip, tipBox } from "./tip.js";
 
 /** @import { Look } from "./tiles.js" */
@@ -355,7 +356,7 @@ export class Explorer {
     const known = this.looked.get(key);
     if (known?.stamp === stamp) return known;
     map.lut ??= packedMap(bytesOf(map.rgb));
-    const look = { plane: this.plane, scale, lut: map.lut, over: packedColour(signals.over), under: packedColour(signals.under), lost: packedColour(signals.lost), empty: packedColour(signals.empty), stamp };
+    const look = { ...coloursOf(scale, map.lut, signals), plane: this.plane, stamp };
     this.looked.set(key, look);
     return look;
   }

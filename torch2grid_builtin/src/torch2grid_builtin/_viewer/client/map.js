@@ -1,10 +1,11 @@
 // A map on a canvas: tiles, borders, names, numbers, and the cell under the pointer. One camera for all pictures beside each other.
 
 import { Camera } from "./camera.js";
+import { colourOf } from "./colours.js";
 import { element, penOf } from "./elements.js";
 import { brief, clamp } from "./format.js";
 import { Places } from "./places.js";
-import { Tiles, colourOf, planeOf } from "./tiles.js";
+import { Tiles, planeOf } from "./tiles.js";
 
 const NUMBERS = 44; // device pixels a weight from which its number is written, by the pixel ratio
 const EDGE = 8; // device pixels a side from which a tensor has a border, by the pixel ratio

@@ -1,6 +1,6 @@
 // Tiles of a map: asked for when they are in sight, kept while there is room, and painted into a canvas of one pixel a cell.
 
-import { fractionOf } from "./colours.js";
+import { paintCells } from "./colours.js";
 import { clamp } from "./format.js";
 
 /**
@@ -11,8 +11,8 @@ import { clamp } from "./format.js";
  * Where cells come from. *signal* says that nobody waits any more; whole: nothing of it is missing any more.
  * @typedef {{cells(picture: number, level: number, rectangle: Rectangle, planes: string[], signal: AbortSignal): Promise<Cells>}} Provider
  * @typedef {{cells: Cells | null, painted: HTMLCanvasElement | null, stamp: string, asked: AbortController | null, dirty: Rectangle | null, used: number, failed: boolean}} Tile
- * How values become colours: limits by the number of a scale's group, 256 packed colours, and those of what has no colour.
- * @typedef {{plane: string, scale: import("./colours.js").Scale, lut: Uint32Array, over: number, under: number, lost: number, empty: number, stamp: string, kinds?: Look[]}} Look
+ * How values of a plane become colours; kinds: those of each kind of tensor. stamp: differs where anything of it does.
+ * @typedef {import("./colours.js").Colours & {plane: string, stamp: string, kinds?: Look[]}} Look
  * A rectangle of a tile's cells that is of one kind.
  * @typedef {{kind: number, top: number, left: number, bottom: number, right: number}} Part
  */
@@ -43,36 +43,6 @@ export function patch(into, from, top, left) {
   }
 }
 
-/** Pack a colour as a little-endian pixel. @param {ArrayLike<number>} rgb @returns {number} */
-export const packedColour = (rgb) => ((255 << 24) | (rgb[2] << 16) | (rgb[1] << 8) | rgb[0]) >>> 0;
-
-/** The 256 colours of a map, packed. @param {Uint8Array} map @returns {Uint32Array} */
-export function packedMap(map) {
-  return Uint32Array.from({ length: 256 }, (_, place) => packedColour(map.subarray(3 * place, 3 * place + 3)));
-}
-
-/**
- * Colour cells from *first* to before *last*: the same as paint of torch2grid_core.
- * @param {Uint32Array} pixels @param {Float32Array} values @param {Uint8Array} some @param {Look} look @param {number} first @param {number} last
- */
-export function paintCells(pixels, values, some, look, first = 0, last = values.length) {
-  const { scale, lut, over, under, lost, empty } = look;
-  const { low, high } = scale;
-  const span = high - low;
-  const bent = scale.bend > 0 ? fractionOf(scale) : null;
-  for (let i = first; i < last; i++) {
-    const value = values[i];
-    if (!some[i]) pixels[i] = empty;
-    else if (value > high) pixels[i] = value === Infinity ? lost : over;
-    else if (value < low) pixels[i] = value === -Infinity ? lost : under;
-    else if (value !== value) pixels[i] = lost;
-    else {
-      const place = Math.floor(256 * (bent ? bent(value) : (value - low) / span));
-      pixels[i] = lut[place > 255 ? 255 : place < 0 ? 0 : place];
-    }
-  }
-}
-
 /**
  * Colour the cells of a tile, each part with the scale of its kind; smaller tensors hide larger ones, as in the cells themselves.
  * @param {Uint32Array} pixels @param {Float32Array} values @param {Uint8Array} some @param {Look} look @param {Part[]} parts larger ones first @param {number} width
@@ -83,13 +53,6 @@ export function paintParts(pixels, values, some, look, parts, width) {
     const own = look.kinds?.[kind] ?? look;
     for (let row = top; row < bottom; row++) paintCells(pixels, values, some, own, row * width + left, row * width + right);
   }
-}
-
-/** The packed colour of one value. @param {number} value @param {Look} look @returns {number} */
-export function colourOf(value, look) {
-  const pixel = new Uint32Array(1);
-  paintCells(pixel, new Float32Array([value]), new Uint8Array([1]), look);
-  return pixel[0];
 }
 
 /** A plane of cells; at one weight a cell one plane says all. @param {Cells} cells @param {string} name @returns {Float32Array | undefined} */
