@@ -3,7 +3,7 @@
 import { coloursOf, packedMap } from "./colours.js";
 import { Details } from "./details.js";
 import { bytesOf } from "./decode.js";
-import { element } from "./elements.js";
+import { color, element } from "./elements.js";
 import { brief, grouped } from "./format.js";
 import { Http } from "./http.js";
 import { Limits } from "./limits.js";
@@ -172,7 +172,6 @@ export class Explorer {
       button("+", "zoom in (+, or the wheel)", () => this.view.pressed("+", false)),
       button("fit", "show all (0)", () => this.view.pressed("0", false)),
       more,
-      ...pictures,
       this.more,
     );
     const skip = element("a", { class: "skip", href: "#map", text: "skip to the map", onclick: (/** @type {Event} */ event) => {
@@ -184,7 +183,7 @@ export class Explorer {
     const facts = element("div", { class: "facts notes" }, ...this.model.notes.map((/** @type {string} */ text) => element("div", { text })));
     this.root.append(
       skip,
-      element("header", {}, menu, element("b", { class: "brand", text: "torch2grid" }), element("span", { class: "title", text: this.model.title, title: this.model.title }), this.progress),
+      element("header", {}, menu, element("b", { class: "brand", text: "torch2grid" }), element("span", { class: "title", text: this.model.title, title: this.model.title }), pictures.length ? element("div", { class: "pictures", role: "group", "aria-label": "pictures" }, ...pictures) : null, this.progress),
       this.tools,
       this.banner,
       element("div", { class: "body" }, this.outline.box, element("main", {}, this.view.box, this.readout, facts), this.panel),
@@ -366,6 +365,7 @@ export class Explorer {
     this.root.dataset.theme = this.theme === "system" ? "" : this.theme;
     this.selects.themes.value = this.theme;
     this.view.dark = dark;
+    this.view.ground = color("--ground", this.root);
     this.view.draw();
   }
 

@@ -51,6 +51,7 @@ export class MapView {
     this.arrangement = { kind: "one", pictures: [0], swipe: 0.5 };
     this.ratio = 1;
     this.dark = false;
+    this.ground = "#fff"; // the colour where there is no map
     this.highlighted = -1;
     /** @type {{row: number, column: number} | null} */
     this.cursor = null;
@@ -116,7 +117,7 @@ export class MapView {
     const { level } = this.camera;
     pen.setTransform(1, 0, 0, 1, 0, 0);
     pen.imageSmoothingEnabled = false;
-    pen.fillStyle = this.ground();
+    pen.fillStyle = this.ground;
     pen.fillRect(0, 0, this.canvas.width, this.canvas.height);
     const [width] = this.room();
     const sight = this.camera.sight;
@@ -161,10 +162,6 @@ export class MapView {
       const tile = this.tiles.get(picture, level, row, column);
       return tile !== undefined && !tile.asked && !tile.dirty;
     });
-  }
-
-  ground() {
-    return this.dark ? "#12161c" : "#f6f7f9";
   }
 
   /** @param {CanvasRenderingContext2D} pen @param {number} picture @param {number} level @param {{row: number, column: number}} place @param {Look} look */
