@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { client } from "./modules.js";
 
-const { fractionOf, paint } = await client("colours.js");
+const { coloursOf, fade, fractionOf, packedMap, paintCells } = await client("colours.js");
 const map = Uint8Array.from({ length: 768 }, (_, index) => Math.floor(index / 3));
 const signals = { over: [255, 1, 0], under: [0, 255, 1], lost: [1, 0, 255], empty: [7, 8, 9] };
 
@@ -19,14 +19,16 @@ test("a scale goes from 0 to 1, straight or bent", () => {
 });
 
 test("a pixel has the colour of its value, or the one of what it is instead", () => {
-  const values = [0, 1, -1, 1.5, -1.5, NaN, Infinity, 0];
-  const counts = [1, 1, 1, 1, 1, 1, 2, 0];
-  const rgba = new Uint8ClampedArray(4 * values.length);
-  const pixel = (index) => [...rgba.slice(4 * index, 4 * index + 4)];
-  paint(rgba, values, (index) => counts[index], { low: -1, high: 1, bend: 0 }, map, signals);
+  const values = new Float32Array([0, 1, -1, 1.5, -1.5, NaN, Infinity, -Infinity, 0]);
+  const some = new Uint8Array([1, 1, 1, 1, 1, 1, 1, 1, 0]);
+  const pixels = new Uint32Array(values.length);
+  const pixel = (index) => [...new Uint8Array(pixels.buffer, 4 * index, 4)];
+  paintCells(pixels, values, some, coloursOf({ low: -1, high: 1, bend: 0 }, packedMap(map), signals));
   const { over, under, lost, empty } = signals;
-  const wanted = [[128, 128, 128], [255, 255, 255], [0, 0, 0], over, under, lost, lost, empty];
-  assert.deepEqual(values.map((_, index) => pixel(index)), wanted.map((rgb) => [...rgb, 255]));
-  paint(rgba, values, (index) => counts[index], { low: -1, high: 1, bend: 0 }, map, signals, (value) => value > 0.5);
-  assert.deepEqual(values.map((_, index) => pixel(index)[3]), [24, 255, 24, 255, 24, 24, 255, 24]);
+  const wanted = [[128, 128, 128], [255, 255, 255], [0, 0, 0], over, under, lost, lost, lost, empty];
+  const seen = [...values].map((_, index) => pixel(index));
+  assert.deepEqual(seen, wanted.map((rgb) => [...rgb, 255]));
+  fade(pixels, values, some, (value) => value > 0.5);
+  assert.deepEqual([...values].map((_, index) => pixel(index)[3]), [24, 255, 24, 255, 24, 24, 255, 24, 24]);
+  assert.deepEqual([...values].map((_, index) => pixel(index).slice(0, 3)), wanted); // faint, of the same colours
 });

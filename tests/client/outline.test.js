@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { client } from "./modules.js";
 
-const { matcher, shortCount, treeOf } = await client("outline.js");
+const { shortCount, treeOf } = await client("outline.js");
 const { Places, boxesOf } = await client("places.js");
 
 const TENSORS = [
@@ -30,23 +30,6 @@ test("a single root is open, and a name that is a module too is both", () => {
   const found = treeOf([["a", [2]], ["a.b", [3]]]);
   assert.deepEqual(found.map(({ name, tensor }) => [name, tensor]), [["a", 0], ["a", -1]]);
   assert.deepEqual(treeOf([]), []);
-});
-
-/** What a glob means, tried character by character. */
-function fits(glob, name) {
-  if (!glob) return !name;
-  if (glob[0] === "*") return fits(glob.slice(1), name) || (name !== "" && fits(glob, name.slice(1)));
-  return name !== "" && (glob[0] === "?" || glob[0] === name[0]) && fits(glob.slice(1), name.slice(1));
-}
-
-test("a search takes words and globs, whatever stands in them", () => {
-  const names = TENSORS.map(([name]) => name).concat(["a+b.[c]", "a.b", "aab", "aba", "ab", "abab", ""]);
-  for (const glob of ["*", "a*", "*b", "a*b", "*a*b*", "ab*ab", "a?b", "?", "*?", "*.weight", "*layers.?.m*", "a+b.[c]*", "*[c]", "model*2*q*", "a*b*a*b", "**", "*b*b"]) {
-    assert.deepEqual(names.filter(matcher(glob)), names.filter((name) => fits(glob, name)), glob);
-  }
-  assert.deepEqual(names.filter(matcher("MLP layers.1")), ["model.layers.1.mlp.weight"]);
-  assert.deepEqual(names.filter(matcher("*weight q")), names.filter((name) => name.includes(".q.")));
-  assert.deepEqual(names.filter(matcher("a+b")), ["a+b.[c]"]);
 });
 
 test("counts in few letters", () => {

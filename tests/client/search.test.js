@@ -34,3 +34,30 @@ test("patterns fit the whole name, as a shell's do", () => {
   assert.ok(finder("*.weight q_proj")("layers.0.q_proj.weight"));
   assert.ok(!finder("*.weight q_proj")("layers.0.k_proj.weight"));
 });
+
+/** What a glob means, tried character by character. */
+function fits(glob, name) {
+  if (!glob) return !name;
+  if (glob[0] === "*") return fits(glob.slice(1), name) || (name !== "" && fits(glob, name.slice(1)));
+  if (glob.startsWith("[[]")) return name[0] === "[" && fits(glob.slice(3), name.slice(1));
+  return name !== "" && (glob[0] === "?" || glob[0] === name[0]) && fits(glob.slice(1), name.slice(1));
+}
+
+test("a search takes words and globs, whatever stands in them", () => {
+  const names = ["model.embed.weight", "model.layers.0.attn.q.weight", "model.layers.1.attn.q.weight", "model.layers.1.mlp.weight", "model.layers.12.mlp.weight", "a+b.[c]", "a.b", "aab", "aba", "ab", "abab", ""];
+  const found = (query) => {
+    const fitting = finder(query);
+    return names.filter((name) => fitting(name));
+  };
+  for (const glob of ["*", "a*", "*b", "a*b", "*a*b*", "ab*ab", "a?b", "?", "*?", "*.weight", "*layers.?.m*", "*b.[[]c]", "model*2*q*", "a*b*a*b", "**", "*b*b"]) {
+    assert.deepEqual(found(glob), names.filter((name) => fits(glob, name)), glob);
+  }
+  assert.deepEqual(found("a+b.[c]"), ["a+b.[c]"]); // the same text, as --only takes it
+  assert.deepEqual(found("*layers.[0-9].*"), names.filter((name) => /layers\.[0-9]\./.test(name)));
+  assert.deepEqual(found("*layers.[!1].*"), ["model.layers.0.attn.q.weight"]);
+  assert.deepEqual(found("layers.["), []); // a word, as long as nothing closes it
+  assert.deepEqual(found("b.["), ["a+b.[c]"]);
+  assert.deepEqual(found("MLP layers.1"), ["model.layers.1.mlp.weight", "model.layers.12.mlp.weight"]);
+  assert.deepEqual(found("*weight q"), names.filter((name) => name.includes(".q.")));
+  assert.deepEqual(found("a+b"), ["a+b.[c]"]);
+});

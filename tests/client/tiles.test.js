@@ -3,7 +3,8 @@ import { test } from "node:test";
 
 import { client } from "./modules.js";
 
-const { Tiles, colourOf, joined, packedColour, packedMap, paintCells, paintParts, planeOf, shaped } = await client("tiles.js");
+const { Tiles, joined, paintParts, planeOf, shaped } = await client("tiles.js");
+const { colourOf, packedColour, packedMap, paintCells } = await client("colours.js");
 
 const MAP = { rows: 1000, columns: 700, cells: [[1, 1], [2, 2], [4, 4]], tile: 256 };
 const lut = Uint32Array.from({ length: 256 }, (_, place) => 1000 + place);
@@ -104,25 +105,29 @@ test("tiles in sight are asked for, the middle first, each once; others are drop
   assert.equal(provider.asked.length, 5);
 });
 
-test("the other planes come when nothing else is asked for", async () => {
+test("the other planes come when another one is likely to be chosen, and nothing else is asked for", async () => {
   const provider = waiting();
   const tiles = new Tiles(provider, MAP, () => {});
   tiles.all = ["mean", "rms"];
   const wanted = [{ picture: 0, level: 1, row: 0, column: 0 }];
   tiles.want(wanted, ["mean"]);
-  tiles.complete(wanted);
+  tiles.prepare();
   assert.equal(provider.asked.length, 1); // the first is not there yet
   provider.asked[0].give();
   await soon();
   assert.equal(tiles.completed(), false);
-  tiles.complete(wanted);
+  tiles.want(wanted, ["mean"]);
   assert.deepEqual(provider.asked[1].planes, ["rms"]);
   provider.asked[1].give();
   await soon();
   assert.equal(tiles.completed(), true);
   tiles.want(wanted, ["rms"]);
   assert.equal(provider.asked.length, 2); // both are there
-  clearTimeout(tiles.idle);
+  tiles.want([{ ...wanted[0], row: 1 }], ["rms"]);
+  provider.asked[2].give();
+  await soon();
+  tiles.want([{ ...wanted[0], row: 1 }], ["rms"]);
+  assert.equal(provider.asked.length, 3); // elsewhere, nobody said so
 });
 
 test("of a picture that is still being read, what was read is asked for, and what changes is asked for again", async () => {
@@ -144,11 +149,10 @@ test("of a picture that is still being read, what was read is asked for, and wha
   await soon();
   const { cells } = tiles.get(0, 1, 0, 0);
   assert.deepEqual([3 * cells.width + 4, 7 * cells.width + 8, 2 * cells.width + 4, 3 * cells.width + 9].map((at) => [cells.planes.mean[at], cells.some[at]]), [[2, 1], [2, 1], [0, 0], [0, 0]]);
-  tiles.complete(wanted);
+  tiles.prepare();
   assert.equal(provider.asked.length, 1); // the other planes come when the picture is whole
   tiles.want([{ ...wanted[0], row: 1 }], ["mean"]);
   assert.deepEqual(provider.asked[1].rectangle, [400, 0, 1, 1]); // known from before
-  clearTimeout(tiles.idle);
 });
 
 test("rectangles are joined", () => {

@@ -287,6 +287,9 @@ def test_themes(browser: Any, client: Client) -> None:
         for theme in ("system", "light", "dark", "contrast"):
             page.get_by_label("tools").get_by_label("colours", exact=True).select_option(theme)
             grounds[theme] = ground()
+            walk.settled()
+            corner = walk.cells()[0][-2, 2].tolist()  # beside the map
+            assert f"rgb({', '.join(map(str, corner[:3]))})" == grounds[theme]
         assert grounds["system"] == grounds["dark"] != grounds["light"]
         assert grounds["contrast"] == "rgb(0, 0, 0)"
         ink = page.evaluate("getComputedStyle(document.querySelector('.found')).color")
@@ -380,6 +383,7 @@ def test_a_person_who_wants_less_motion_steps(browser: Any, tmp_path: Path) -> N
             assert page.get_by_label("checkpoint of the series").input_value() == "1"
         with visit(browser, client) as walk:
             page = walk.page
+            assert page.get_by_role("toolbar").bounding_box()["height"] < 50  # in one line
             slider = page.get_by_label("checkpoint of the series")
             first = walk.cells()[0]
             page.get_by_role("button", name="play").click()
@@ -413,6 +417,7 @@ def test_two_models_beside_each_other_and_with_a_swipe(browser: Any, folder: Pat
     a, b = weights()[NAME], weights(1)[NAME]
     with served(folder, "m.safetensors", "n.safetensors") as client, visit(browser, client) as walk:
         page = walk.page
+        assert page.get_by_role("toolbar").bounding_box()["height"] < 50  # in one line
         show = page.get_by_label("show", exact=True)
         show.select_option("beside")
         walk.settled()

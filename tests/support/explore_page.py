@@ -70,7 +70,7 @@ class Walk:
         """Wait until what is in sight is there with all its planes, its limits are, and the *address* says where one is."""
         self.page.wait_for_timeout(60)
         self.until(
-            "!v.queued && v.tiles.completed() && x.root.dataset.ready === "
+            "x.prepare() && !v.queued && v.tiles.completed() && x.root.dataset.ready === "
             "`${v.camera.level}/${x.kind}/${x.each ? 'each' : 'all'}` && [...v.tiles.kept.values()].every((t) => !t.asked)"
         )
         if address:

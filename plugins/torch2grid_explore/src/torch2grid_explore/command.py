@@ -8,7 +8,6 @@ import os
 import sys
 import webbrowser
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 MEMORY = 256
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of malloc.h
+_NICE = 5  # of workers
 _LARGE = 4 << 20  # bytes; more than any array of a tile
 
 
@@ -104,8 +104,13 @@ def explore(manager: PluginManager, models: Sequence[str], asked: Asked, setting
     opener = executor_of(manager, settings.executor)
     with workers(session.pictures[0].checkpoint, settings.jobs, fork=True, opener=opener) as executor:
         _keep_little(reads=executor is None)  # workers were forked before: a pass uses its arrays again and again
+        _after_what_is_looked_at()
         if asked.export is None:
-            _serve(session, follower, asked, executor)
+            session.start(executor)  # it reads while the server is imported
+            try:
+                _serve(session, follower, asked)
+            finally:
+                session.stop()
             return
         from torch2grid_explore.export import write_page
 
@@ -117,14 +122,13 @@ def explore(manager: PluginManager, models: Sequence[str], asked: Asked, setting
         click.echo(os.path.join(asked.export, "index.html"))
 
 
-def _serve(session: Session, follower: Follower, asked: Asked, executor: Executor | None) -> None:
+def _serve(session: Session, follower: Follower, asked: Asked) -> None:
     from torch2grid_explore.server import Served
 
     try:
         served = Served(session, asked.host, asked.port, lambda address: click.echo(f"in another browser: {address}", err=True))
     except OSError as error:
         raise UsageError(f"--host {asked.host} --port {asked.port}: cannot be served: {error.strerror}") from error
-    session.start(executor)
     follower.start()
     click.echo(served.address)
     sys.stdout.flush()
@@ -134,6 +138,14 @@ def _serve(session: Session, follower: Follower, asked: Asked, executor: Executo
         served.run()
     finally:
         follower.stop()
+
+
+def _after_what_is_looked_at() -> None:
+    """Let forked workers wait where this process or the browser has something to do: a person waits for these."""
+    if "multiprocessing" in sys.modules:
+        for each in sys.modules["multiprocessing"].active_children():
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, each.pid, _NICE)
 
 
 def _keep_little(reads: bool) -> None:

@@ -13,6 +13,7 @@ from torch2grid_core import Layout
 from torch2grid_core.grids import Array, Rect, Window
 
 PLANES = ("mean", "rms", "min", "max")
+_AT_ONCE = 1 << 14  # cells computed at a time, where several tensors have a part in them
 _COARSEST = 256  # cells a side: there is no level above one that is no larger
 
 
@@ -50,7 +51,8 @@ def bytes_a_cell(tensors: int) -> float:
 class Pyramid:
     """Planes of *layout*: its own cells, and above them levels of twice the side each, until all of it is small.
 
-    Every second level is kept; those between are computed of the one below when they are asked for. No cell of any level mixes
+    Every second level is kept, and computed where it is asked for after cells below it came in; those between are computed each
+    time. No cell of any level mixes
     tensors. Where several meet in a coarser cell, it is of the one with a NaN or Inf there, else of the smallest, which others
     would hide. Any number of threads may read while others ``put``.
     """
@@ -68,6 +70,7 @@ class Pyramid:
             self.shapes.append((-(-height // 2), -(-width // 2)))
             self.cells.append((2 * r, 2 * c))
         self._kept = [self._empty(number) for number in range(0, len(self.shapes), 2)]
+        self._behind: list[list[Rect]] = [[] for _ in self._kept[1:]]  # of each but the first: what is to be computed again
         self._lock = threading.Lock()
         self.filled: set[str] = set()
 
@@ -76,24 +79,45 @@ class Pyramid:
 
     def put(self, tensor: str, window: Window) -> None:
         """Take in the cells of *tensor*, of this layout, by all reductions."""
-        top, left, height, width = window.rectangle
+        top, left, height, width = rectangle = window.rectangle
         place, some = np.s_[top : top + height, left : left + width], window.counts > 0
         base = self._kept[0]
         with self._lock:
-            for name, plane in base.planes.items():
-                np.copyto(plane[place], window.planes[name], where=some)
-            np.copyto(base.counts[place], window.counts, where=some, casting="unsafe")
-            base.owners[place][some] = self._numbers[tensor]
-            rectangle = window.rectangle
-            for number, coarser in enumerate(self._kept[1:], start=1):
+            if some.all():
+                for name, plane in base.planes.items():
+                    plane[place] = window.planes[name]
+                base.counts[place], base.owners[place] = window.counts, self._numbers[tensor]
+            else:
+                for name, plane in base.planes.items():
+                    np.copyto(plane[place], window.planes[name], where=some)
+                np.copyto(base.counts[place], window.counts, where=some, casting="unsafe")
+                base.owners[place][some] = self._numbers[tensor]
+            for behind in self._behind:
                 rectangle = _halved(_halved(rectangle))
-                top, left, height, width = rectangle
-                found = self._coarser(2 * number - 2, 2, rectangle)
-                place = np.s_[top : top + height, left : left + width]
-                for name, plane in coarser.planes.items():
-                    plane[place] = found.planes[name]
-                coarser.counts[place], coarser.owners[place] = found.counts, found.owners
+                _joined(behind, rectangle)
             self.filled.add(tensor)
+
+    def settle(self) -> None:
+        """Compute now what of the coarser levels would be computed when it is asked for."""
+        for kept, behind in enumerate(self._behind, start=1):
+            while behind:
+                with self._lock:
+                    self._settle(kept, behind[-1:])
+
+    def _settle(self, kept: int, wanted: Sequence[Rect]) -> None:
+        """Compute what is behind of a level that is kept, by its place among those, as far as it meets *wanted*."""
+        if kept == 0:
+            return
+        behind = self._behind[kept - 1]
+        for rectangle in [each for each in behind if any(_meet(each, other) for other in wanted)]:
+            behind.remove(rectangle)
+            top, left, height, width = rectangle
+            self._settle(kept - 1, [(4 * top, 4 * left, 4 * height, 4 * width)])
+            found, coarser = self._coarser(2 * kept - 2, 2, rectangle), self._kept[kept]
+            place = np.s_[top : top + height, left : left + width]
+            for name, plane in coarser.planes.items():
+                plane[place] = found.planes[name]
+            coarser.counts[place], coarser.owners[place] = found.counts, found.owners
 
     def _coarser(self, number: int, steps: int, rectangle: Rect) -> Level:
         """The cells of *rectangle* so many levels above level *number*, which is kept."""
@@ -156,6 +180,7 @@ class Pyramid:
     def level(self, number: int) -> Level:
         """All cells of a level, 0 the finest."""
         with self._lock:
+            self._settle(number // 2, [(0, 0, *self._kept[number // 2].shape)])
             return self._kept[number // 2] if number % 2 == 0 else self._coarser(number - 1, 1, (0, 0, *self.shapes[number]))
 
     def window(self, number: int, rectangle: Rect, names: Sequence[str] = PLANES) -> Window:
@@ -174,10 +199,12 @@ class Pyramid:
         kept = self._kept[number // 2]
         if number % 2 == 0:
             with self._lock:
+                self._settle(number // 2, [_around(rows, columns)])
                 return _copied(kept, rows, columns, names)
         pairs = [(2 * each[:, None] + (0, 1)).reshape(-1) for each in (rows, columns)]
         down, across = (pair[pair < side] for pair, side in zip(pairs, kept.shape, strict=True))
         with self._lock:
+            self._settle(number // 2, [_around(down, across)])
             found = _copied(kept, down, across, {"rms", *names})  # which tells where a cell holds NaN
         return self._half(found, self.cells[number], names)
 
@@ -216,6 +243,29 @@ def _halved(rectangle: Rect) -> Rect:
     """The cells of the next coarser level that a rectangle is in."""
     top, left, height, width = rectangle
     return top // 2, left // 2, -(-(top + height) // 2) - top // 2, -(-(left + width) // 2) - left // 2
+
+
+def _around(rows: Array, columns: Array) -> Rect:
+    """The rectangle around cells of these *rows* and *columns*, which rise."""
+    return int(rows[0]), int(columns[0]), int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
+
+
+def _meet(one: Rect, other: Rect) -> bool:
+    """True where two rectangles have a cell in common."""
+    return all(one[side] < other[side] + other[side + 2] and other[side] < one[side] + one[side + 2] for side in (0, 1))
+
+
+def _joined(rectangles: list[Rect], another: Rect) -> None:
+    """Add *another*, as one with the last where that costs little: tensors of a file often stand beside each other."""
+    if rectangles:
+        last = rectangles[-1]
+        top, left = min(last[0], another[0]), min(last[1], another[1])
+        bottom, right = (max(each[side] + each[side + 2] for each in (last, another)) for side in (0, 1))
+        area = (bottom - top) * (right - left)
+        if area <= min(_AT_ONCE, 2 * max(last[2] * last[3] + another[2] * another[3], 1)):
+            rectangles[-1] = (top, left, bottom - top, right - left)
+            return
+    rectangles.append(another)
 
 
 def _cut(level: Level, place: Any, names: Iterable[str] = PLANES) -> Level:

@@ -19,6 +19,7 @@ from torch2grid_core.text import visible, without_secrets
 from torch2grid_explore.picture import Map, Picture
 from torch2grid_explore.pyramid import PLANES
 
+_ENDING = 5.0  # seconds that a pass may take to notice that it is to end
 _BATCH_BYTES = 256 << 20  # read before the order of what is left is thought over
 _PROFILED = 512  # points of a profile that the page gets
 _BARS = 96
@@ -69,6 +70,8 @@ class Session:
         self._more.release()
         with self._news:
             self._news.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(_ENDING)
 
     @property
     def stopped(self) -> bool:
@@ -134,6 +137,7 @@ class Session:
                     told, cells = now, []
             for name in batch:
                 left.pop(name, None)
+        picture.pyramid.settle()
 
     def _next(self, left: Mapping[str, None], tensors: Mapping[str, LazyTensor]) -> list[str]:
         """The next to read: what is looked at, then the others in the order of the file, about ``_BATCH_BYTES`` of them."""

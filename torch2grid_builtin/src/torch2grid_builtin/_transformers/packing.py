@@ -48,7 +48,10 @@ def pack(boxes: Sequence[Box], gap: int, limit: int, order: Iterable[int] | None
     low, narrow = (min((box[side] for box in boxes), default=0) + gap for side in (0, 1))
     for index in range(len(boxes)) if order is None else order:
         height, width = boxes[index][0] + gap, boxes[index][1] + gap
-        row, column = min((top, left) for top, left, bottom, right in free if right - left >= width and bottom - top >= height)
+        row, column = _DEEP, 0
+        for top, left, bottom, right in free:
+            if (top < row or (top == row and left < column)) and right - left >= width and bottom - top >= height:
+                row, column = top, left
         places[index] = (row, column)
         free = _without(free, row, column, row + height, column + width, low, narrow)
     down = max((row + box[0] for (row, _), box in zip(places, boxes, strict=True)), default=0)
@@ -129,7 +132,10 @@ def _without(free: list[_Free], top: int, left: int, bottom: int, right: int, lo
     cut.sort(key=_area, reverse=True)
     for inner in cut:
         above, before, below, behind = inner
-        if not any(o[0] <= above and o[1] <= before and o[2] >= below and o[3] >= behind for o in kept):
+        for o in kept:
+            if o[0] <= above and o[1] <= before and o[2] >= below and o[3] >= behind:
+                break
+        else:
             kept.append(inner)
     if len(kept) > _HOLES:
         kept.sort(key=_area, reverse=True)

@@ -1,8 +1,9 @@
 // The page of the explorer: a map with its outline, its tools and what is known of a tensor.
 
+import { coloursOf, packedMap } from "./colours.js";
 import { Details } from "./details.js";
 import { bytesOf } from "./decode.js";
-import { element } from "./elements.js";
+import { color, element } from "./elements.js";
 import { brief, grouped } from "./format.js";
 import { Http } from "./http.js";
 import { Limits } from "./limits.js";
@@ -11,7 +12,7 @@ import { MapView } from "./map.js";
 import { boxesOf } from "./places.js";
 import { Outline } from "./outline.js";
 import { savedPng, savedSvg } from "./picture.js";
-import { packedColour, packedMap, planeOf } from "./tiles.js";
+import { planeOf } from "./tiles.js";
 import { hideTip, showTip, tipBox } from "./tip.js";
 
 /** @import { Look } from "./tiles.js" */
@@ -140,6 +141,8 @@ export class Explorer {
       this.retheme();
       this.moved();
     });
+    planes.box.addEventListener("pointerenter", () => this.prepare());
+    planes.select.addEventListener("focus", () => this.prepare());
     this.selects = { planes: planes.select, kinds: kinds.select, themes: themes.select };
     const pictures = this.pictureTools();
     this.eachBox = element("input", { type: "checkbox" });
@@ -169,7 +172,6 @@ export class Explorer {
       button("+", "zoom in (+, or the wheel)", () => this.view.pressed("+", false)),
       button("fit", "show all (0)", () => this.view.pressed("0", false)),
       more,
-      ...pictures,
       this.more,
     );
     const skip = element("a", { class: "skip", href: "#map", text: "skip to the map", onclick: (/** @type {Event} */ event) => {
@@ -181,7 +183,7 @@ export class Explorer {
     const facts = element("div", { class: "facts notes" }, ...this.model.notes.map((/** @type {string} */ text) => element("div", { text })));
     this.root.append(
       skip,
-      element("header", {}, menu, element("b", { class: "brand", text: "torch2grid" }), element("span", { class: "title", text: this.model.title, title: this.model.title }), this.progress),
+      element("header", {}, menu, element("b", { class: "brand", text: "torch2grid" }), element("span", { class: "title", text: this.model.title, title: this.model.title }), pictures.length ? element("div", { class: "pictures", role: "group", "aria-label": "pictures" }, ...pictures) : null, this.progress),
       this.tools,
       this.banner,
       element("div", { class: "body" }, this.outline.box, element("main", {}, this.view.box, this.readout, facts), this.panel),
@@ -296,18 +298,18 @@ export class Explorer {
     this.coming.delete(key);
   }
 
-  /** Ask for the limits of what is shown, and show those of the first picture. Those of the other planes come later: a choice of them needs no request. */
+  /** Ask for the limits of what is shown, and show those of the first picture. */
   async setLimits() {
     const { level } = this.view.camera;
     this.limited = level;
     for (const picture of this.view.arrangement.pictures) await this.askLimits(picture, level, this.plane, this.kind);
     this.showLimits();
     this.view.draw();
-    clearTimeout(this.idle);
-    if (this.filled) this.idle = window.setTimeout(() => this.moreLimits(), 400);
   }
 
-  async moreLimits() {
+  /** Another plane is likely to be chosen now: have the others, and their limits, of what is in sight. */
+  async prepare() {
+    this.view.tiles.prepare();
     const { level } = this.view.camera;
     const { planes } = this.model;
     for (const plane of planes) {
@@ -353,7 +355,7 @@ export class Explorer {
     const known = this.looked.get(key);
     if (known?.stamp === stamp) return known;
     map.lut ??= packedMap(bytesOf(map.rgb));
-    const look = { plane: this.plane, scale, lut: map.lut, over: packedColour(signals.over), under: packedColour(signals.under), lost: packedColour(signals.lost), empty: packedColour(signals.empty), stamp };
+    const look = { ...coloursOf(scale, map.lut, signals), plane: this.plane, stamp };
     this.looked.set(key, look);
     return look;
   }
@@ -363,6 +365,7 @@ export class Explorer {
     this.root.dataset.theme = this.theme === "system" ? "" : this.theme;
     this.selects.themes.value = this.theme;
     this.view.dark = dark;
+    this.view.ground = color("--ground", this.root);
     this.view.draw();
   }
 

@@ -3,7 +3,7 @@
 /** @import { Signals } from "./colours.js" */
 /** @import { Block } from "./locate.js" */
 /** @import { View } from "./viewer.js" */
-import { paint } from "./colours.js";
+import { coloursOf, fade, packedMap, paintCells } from "./colours.js";
 import { unpacked, words } from "./decode.js";
 import { element, penOf } from "./elements.js";
 import { brief, exactly, grouped, percent } from "./format.js";
@@ -34,11 +34,14 @@ export async function heatmapPanel(panel, context) {
   source.height = rows;
   const pixels = penOf(source);
   const image = pixels.createImageData(Math.max(columns, 1), Math.max(rows, 1));
-  const map = context.map(panel.map);
   const signals = context.signals(panel.map);
+  const colours = coloursOf(panel, packedMap(context.map(panel.map)), signals);
+  const some = Uint8Array.from(values, (_, index) => (countAt(index) > 0 ? 1 : 0));
+  const cells = new Uint32Array(image.data.buffer);
 
   function colour(/** @type {((value: number) => boolean) | null} */ chosen) {
-    paint(image.data, values, countAt, panel, map, signals, chosen);
+    paintCells(cells, values, some, colours);
+    if (chosen) fade(cells, values, some, chosen);
     pixels.putImageData(image, 0, 0);
   }
   colour(null);

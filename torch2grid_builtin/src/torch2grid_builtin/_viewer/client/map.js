@@ -1,15 +1,17 @@
 // A map on a canvas: tiles, borders, names, numbers, and the cell under the pointer. One camera for all pictures beside each other.
 
 import { Camera } from "./camera.js";
+import { colourOf } from "./colours.js";
 import { element, penOf } from "./elements.js";
 import { brief, clamp } from "./format.js";
 import { Places } from "./places.js";
-import { Tiles, colourOf, planeOf } from "./tiles.js";
+import { Tiles, planeOf } from "./tiles.js";
 
 const NUMBERS = 44; // device pixels a weight from which its number is written, by the pixel ratio
 const EDGE = 8; // device pixels a side from which a tensor has a border, by the pixel ratio
 const BOX = 34; // device pixels a side from which a module has a box, by the pixel ratio
 const FRAME = 8; // milliseconds of a frame for painting tiles
+const SOON = 120; // milliseconds between two frames while cells of what is still being read arrive
 const PARENTS = 6; // levels above that may stand in for a tile that is not there
 
 /**
@@ -33,10 +35,12 @@ export class MapView {
     this.atlas = atlas;
     this.options = options;
     this.camera = new Camera(atlas);
-    this.tiles = new Tiles(provider, atlas, () => {
-      this.draw();
+    this.tiles = new Tiles(provider, atlas, (more) => {
+      if (more) this.drawSoon();
+      else this.draw();
       options.arrived();
     });
+    this.soon = 0;
     this.places = new Places(atlas);
     /** @type {Box[]} */
     this.boxes = [];
@@ -47,6 +51,7 @@ export class MapView {
     this.arrangement = { kind: "one", pictures: [0], swipe: 0.5 };
     this.ratio = 1;
     this.dark = false;
+    this.ground = "#fff"; // the colour where there is no map
     this.highlighted = -1;
     /** @type {{row: number, column: number} | null} */
     this.cursor = null;
@@ -96,16 +101,23 @@ export class MapView {
     });
   }
 
+  /** Draw with a later frame, so that much of what arrives now is in it. */
+  drawSoon() {
+    this.soon ||= window.setTimeout(() => this.draw(), SOON);
+  }
+
   /** Draw now. @param {number} room milliseconds for painting tiles; what is not painted then is drawn with the next frame */
   now(room = Infinity) {
     const began = performance.now();
+    clearTimeout(this.soon);
+    this.soon = 0;
     this.tiles.until = began + room;
     this.tiles.late = false;
     const pen = penOf(this.canvas);
     const { level } = this.camera;
     pen.setTransform(1, 0, 0, 1, 0, 0);
     pen.imageSmoothingEnabled = false;
-    pen.fillStyle = this.ground();
+    pen.fillStyle = this.ground;
     pen.fillRect(0, 0, this.canvas.width, this.canvas.height);
     const [width] = this.room();
     const sight = this.camera.sight;
@@ -144,16 +156,12 @@ export class MapView {
     return this.arrangement.pictures.flatMap((picture) => places.map((place) => ({ picture, level, ...place })));
   }
 
-  /** True where every tile in sight is there as it is now. */
+  /** True where every tile in sight is there as it is now, and drawn. */
   complete() {
-    return this.wanted().every(({ picture, level, row, column }) => {
+    return !this.queued && !this.soon && !this.tiles.late && this.wanted().every(({ picture, level, row, column }) => {
       const tile = this.tiles.get(picture, level, row, column);
       return tile !== undefined && !tile.asked && !tile.dirty;
     });
-  }
-
-  ground() {
-    return this.dark ? "#12161c" : "#f6f7f9";
   }
 
   /** @param {CanvasRenderingContext2D} pen @param {number} picture @param {number} level @param {{row: number, column: number}} place @param {Look} look */

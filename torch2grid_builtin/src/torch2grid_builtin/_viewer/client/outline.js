@@ -2,6 +2,7 @@
 
 import { element } from "./elements.js";
 import { grouped } from "./format.js";
+import { finder } from "./search.js";
 
 const ROW = 26; // CSS pixels a line
 const AHEAD = 10; // lines drawn above and below what is in sight
@@ -70,35 +71,6 @@ function markAlike(parent, tensors) {
   }
 }
 
-/** What a search keeps: words that are all in the name, or a glob where there is a * or ?. @param {string} text @returns {(name: string) => boolean} */
-export function matcher(text) {
-  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  const tests = words.map((word) => {
-    if (/^[^?]*\*[^?]*$/.test(word)) return starred(word.split("*"));
-    if (!/[*?]/.test(word)) return (/** @type {string} */ name) => name.includes(word);
-    const pattern = word.split(/([*?])/).map((part) => (part === "*" ? ".*" : part === "?" ? "." : part.replace(/[.+^${}()|[\]\\]/g, "\\$&"))).join("");
-    const expression = new RegExp(`^${pattern}$`, "s");
-    return (/** @type {string} */ name) => expression.test(name);
-  });
-  return (name) => tests.every((test) => test(name));
-}
-
-/** Whether parts of a glob between its stars come one after the other, the first and the last at the ends. @param {string[]} parts @returns {(name: string) => boolean} */
-function starred(parts) {
-  const [first, last] = [parts[0], parts[parts.length - 1]];
-  const inner = parts.slice(1, -1);
-  return (name) => {
-    if (!name.startsWith(first) || !name.endsWith(last) || name.length < first.length + last.length) return false;
-    let from = first.length;
-    for (const part of inner) {
-      const place = name.indexOf(part, from);
-      if (place < 0) return false;
-      from = place + part.length;
-    }
-    return from <= name.length - last.length;
-  };
-}
-
 export class Outline {
   /**
    * @param {any[][]} tensors @param {{chosen: (entry: Entry) => void, pointed: (entry: Entry | null) => void}} options
@@ -119,7 +91,7 @@ export class Outline {
     this.tree.forEach(gather);
     this.searching = false;
     this.current = 0;
-    this.search = element("input", { type: "search", class: "search", placeholder: "search: text or globs (/)", "aria-label": "search tensors, by text or with * and ?", spellcheck: "false" });
+    this.search = element("input", { type: "search", class: "search", placeholder: "search: text or globs (/)", "aria-label": "search tensors, by words or by globs with *, ? and [abc]", spellcheck: "false" });
     this.found = element("div", { class: "facts found", role: "status" });
     this.room = element("div", { class: "lines" });
     this.list = element("div", { class: "outline", role: "tree", tabindex: 0, "aria-label": "modules and tensors" }, this.room);
@@ -151,7 +123,7 @@ export class Outline {
       this.found.textContent = `${grouped(this.tensors.length)} tensor${this.tensors.length === 1 ? "" : "s"}`;
       this.lines = this.opened(this.tree);
     } else {
-      const matches = matcher(text);
+      const matches = finder(text);
       this.lines = this.leaves.filter(({ tensor }) => matches(this.lower[tensor]));
       this.found.textContent = this.lines.length ? `${grouped(this.lines.length)} of ${grouped(this.tensors.length)} tensors` : "no tensor of that name";
     }

@@ -1,4 +1,4 @@
-// What a search finds: every word is in the text, every pattern fits the name. Case does not matter.
+// What a search finds: every word is in the text, every glob fits the name, as --only takes them. Case does not matter.
 
 /** A glob as a regular expression for the whole name: * is any text, ? one character, [abc] and [!abc] one of some. @param {string} glob @returns {RegExp} */
 export function globbed(glob) {
@@ -20,16 +20,43 @@ export function globbed(glob) {
   }
 }
 
+/** Whether parts of a glob between its stars come one after the other, the first and the last at the ends. @param {string[]} parts @returns {(name: string) => boolean} */
+function starred(parts) {
+  const [first, last] = [parts[0], parts[parts.length - 1]];
+  const inner = parts.slice(1, -1);
+  return (name) => {
+    if (!name.startsWith(first) || !name.endsWith(last) || name.length < first.length + last.length) return false;
+    let from = first.length;
+    for (const part of inner) {
+      const place = name.indexOf(part, from);
+      if (place < 0) return false;
+      from = place + part.length;
+    }
+    return from <= name.length - last.length;
+  };
+}
+
+const GLOB = /[*?]|\[.+\]/;
+
+/** Whether a name fits a glob, or is the same text, both in small letters. @param {string} glob @returns {(name: string) => boolean} */
+function fitting(glob) {
+  if (!/[?[]/.test(glob)) return starred(glob.split("*")); // much faster than an expression where there are several stars
+  const expression = globbed(glob);
+  return (name) => name === glob || expression.test(name);
+}
+
 /**
  * What tells whether something is found. Words are looked for in the name and in what else is written beside it, patterns are for the whole name.
  * @param {string} query @returns {(name: string, beside?: string) => boolean}
  */
 export function finder(query) {
-  const parts = query.split(/\s+/).filter(Boolean);
-  const globs = parts.filter((part) => /[*?[]/.test(part)).map(globbed);
-  const words = parts.filter((part) => !/[*?[]/.test(part)).map((word) => word.toLowerCase());
+  const parts = query.toLowerCase().split(/\s+/).filter(Boolean);
+  const globs = parts.filter((part) => GLOB.test(part)).map(fitting);
+  const words = parts.filter((part) => !GLOB.test(part));
   return (name, beside = "") => {
-    const text = `${name} ${beside}`.toLowerCase();
-    return globs.every((glob) => glob.test(name)) && words.every((word) => text.includes(word));
+    const lower = name.toLowerCase();
+    if (!globs.every((fits) => fits(lower))) return false;
+    const text = words.length && beside ? `${lower} ${beside.toLowerCase()}` : lower;
+    return words.every((word) => text.includes(word));
   };
 }

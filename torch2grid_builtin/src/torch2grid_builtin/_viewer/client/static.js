@@ -1,5 +1,6 @@
 // A map without a server: planes of the whole beside the page, and deeper cells from the file, by ranges of bytes or dropped here.
 
+import { inflated, wordsOf } from "./decode.js";
 import { blocksOf, unravel, weightsOf } from "./locate.js";
 import { decoded, widthOf } from "./numbers.js";
 
@@ -8,19 +9,6 @@ import { decoded, widthOf } from "./numbers.js";
 
 const TRIED = 12; // cells that are compared with a file that was dropped
 const MOST_BYTES = 48 << 20; // read for one tile, at most: above that, the coarser picture stays
-
-/** @param {Blob} blob */
-async function inflated(blob) {
-  return new Uint8Array(await new Response(blob.stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer());
-}
-
-/** 32-bit floats of bytes that came the highest first. @param {Uint8Array} bytes */
-function floats(bytes) {
-  const count = bytes.length / 4;
-  const pattern = new Uint32Array(count);
-  for (let i = 0; i < count; i++) pattern[i] = (bytes[i] << 24) | (bytes[count + i] << 16) | (bytes[2 * count + i] << 8) | bytes[3 * count + i];
-  return new Float32Array(pattern.buffer);
-}
 
 /**
  * Add the numbers of a block from *first* digit to before *last* of its outermost axis to the cells of a rectangle.
@@ -120,7 +108,7 @@ export class Static {
     };
     /** @type {Record<string, Float32Array>} */
     const found = {};
-    for (const name of planes) found[name] = cut(floats(await this.plane(picture, level, name)), Float32Array);
+    for (const name of planes) found[name] = cut(wordsOf(await this.plane(picture, level, name), Float32Array), Float32Array);
     return { height, width, planes: found, some: cut(await this.plane(picture, level, "some"), Uint8Array) };
   }
 
@@ -203,7 +191,7 @@ export class Static {
     const columns = Math.ceil(map.columns / wide);
     const inside = map.regions.flatMap((/** @type {[number, number[][]]} */ [tensor, rectangles]) => rectangles.map(([top, left, down, across]) => ({ tensor, row: Math.ceil(top / factor), column: Math.ceil(left / factor), bottom: top + down, right: left + across })))
       .filter((/** @type {any} */ each) => (each.row + 1) * factor <= each.bottom && (each.column + 1) * factor <= each.right && about.stored[each.tensor] && this.dropped.has(about.files[about.stored[each.tensor][0]][0]));
-    const planes = await Promise.all(["min", "max"].map(async (name) => floats(await this.plane(0, about.first, name))));
+    const planes = await Promise.all(["min", "max"].map(async (name) => wordsOf(await this.plane(0, about.first, name), Float32Array)));
     for (let turn = 0; turn < Math.min(TRIED, inside.length); turn++) {
       const { row, column } = inside[Math.floor((turn * inside.length) / TRIED)] ?? inside[turn];
       const { planes: found } = await this.read({ top: row, left: column, height: 1, width: 1, high, wide }, new AbortController().signal);

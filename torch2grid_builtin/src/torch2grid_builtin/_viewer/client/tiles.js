@@ -1,6 +1,6 @@
 // Tiles of a map: asked for when they are in sight, kept while there is room, and painted into a canvas of one pixel a cell.
 
-import { fractionOf } from "./colours.js";
+import { paintCells } from "./colours.js";
 import { clamp } from "./format.js";
 
 /**
@@ -11,14 +11,13 @@ import { clamp } from "./format.js";
  * Where cells come from. *signal* says that nobody waits any more; whole: nothing of it is missing any more.
  * @typedef {{cells(picture: number, level: number, rectangle: Rectangle, planes: string[], signal: AbortSignal): Promise<Cells>}} Provider
  * @typedef {{cells: Cells | null, painted: HTMLCanvasElement | null, stamp: string, asked: AbortController | null, dirty: Rectangle | null, used: number, failed: boolean}} Tile
- * How values become colours: limits by the number of a scale's group, 256 packed colours, and those of what has no colour.
- * @typedef {{plane: string, scale: import("./colours.js").Scale, lut: Uint32Array, over: number, under: number, lost: number, empty: number, stamp: string, kinds?: Look[]}} Look
+ * How values of a plane become colours; kinds: those of each kind of tensor. stamp: differs where anything of it does.
+ * @typedef {import("./colours.js").Colours & {plane: string, stamp: string, kinds?: Look[]}} Look
  * A rectangle of a tile's cells that is of one kind.
  * @typedef {{kind: number, top: number, left: number, bottom: number, right: number}} Part
  */
 
 const KEPT_BYTES = 160 << 20; // of cells and pixels, beside those in sight
-const IDLE = 120; // milliseconds without a wish, after which the other planes are asked for
 
 /**
  * Cells as the server sends them: planes one after the other, then a byte a cell. One weight a cell has one plane.
@@ -44,36 +43,6 @@ export function patch(into, from, top, left) {
   }
 }
 
-/** Pack a colour as a little-endian pixel. @param {ArrayLike<number>} rgb @returns {number} */
-export const packedColour = (rgb) => ((255 << 24) | (rgb[2] << 16) | (rgb[1] << 8) | rgb[0]) >>> 0;
-
-/** The 256 colours of a map, packed. @param {Uint8Array} map @returns {Uint32Array} */
-export function packedMap(map) {
-  return Uint32Array.from({ length: 256 }, (_, place) => packedColour(map.subarray(3 * place, 3 * place + 3)));
-}
-
-/**
- * Colour cells from *first* to before *last*: the same as paint of torch2grid_core.
- * @param {Uint32Array} pixels @param {Float32Array} values @param {Uint8Array} some @param {Look} look @param {number} first @param {number} last
- */
-export function paintCells(pixels, values, some, look, first = 0, last = values.length) {
-  const { scale, lut, over, under, lost, empty } = look;
-  const { low, high } = scale;
-  const span = high - low;
-  const bent = scale.bend > 0 ? fractionOf(scale) : null;
-  for (let i = first; i < last; i++) {
-    const value = values[i];
-    if (!some[i]) pixels[i] = empty;
-    else if (value > high) pixels[i] = value === Infinity ? lost : over;
-    else if (value < low) pixels[i] = value === -Infinity ? lost : under;
-    else if (value !== value) pixels[i] = lost;
-    else {
-      const place = Math.floor(256 * (bent ? bent(value) : (value - low) / span));
-      pixels[i] = lut[place > 255 ? 255 : place < 0 ? 0 : place];
-    }
-  }
-}
-
 /**
  * Colour the cells of a tile, each part with the scale of its kind; smaller tensors hide larger ones, as in the cells themselves.
  * @param {Uint32Array} pixels @param {Float32Array} values @param {Uint8Array} some @param {Look} look @param {Part[]} parts larger ones first @param {number} width
@@ -84,13 +53,6 @@ export function paintParts(pixels, values, some, look, parts, width) {
     const own = look.kinds?.[kind] ?? look;
     for (let row = top; row < bottom; row++) paintCells(pixels, values, some, own, row * width + left, row * width + right);
   }
-}
-
-/** The packed colour of one value. @param {number} value @param {Look} look @returns {number} */
-export function colourOf(value, look) {
-  const pixel = new Uint32Array(1);
-  paintCells(pixel, new Float32Array([value]), new Uint8Array([1]), look);
-  return pixel[0];
 }
 
 /** A plane of cells; at one weight a cell one plane says all. @param {Cells} cells @param {string} name @returns {Float32Array | undefined} */
@@ -112,7 +74,7 @@ export function joined(one, other) {
 export class Tiles {
   /**
    * @param {Provider} provider @param {{rows: number, columns: number, cells: [number, number][], tile: number}} extent
-   * @param {() => void} changed called when there is something new to draw
+   * @param {(more: boolean) => void} changed called when there is something new to draw; more: and more of it is on its way
    */
   constructor(provider, extent, changed) {
     this.provider = provider;
@@ -122,9 +84,14 @@ export class Tiles {
     this.kept = new Map();
     this.turn = 0;
     this.requests = 0;
-    /** @type {string[]} planes that are asked for when there is nothing else to do */
+    /** @type {string[]} planes that there are */
     this.all = [];
-    this.idle = 0;
+    /** @type {string[]} planes that are shown */
+    this.shown = [];
+    /** @type {{picture: number, level: number, row: number, column: number}[]} */
+    this.wished = [];
+    this.places = "";
+    this.ahead = false; // the other planes of what is in sight are asked for, too
     this.until = Infinity; // when to stop painting tiles, and leave the others to the next frame
     this.late = false;
     this.scratch = /** @type {ImageData | null} */ (null);
@@ -181,6 +148,9 @@ export class Tiles {
    */
   want(wanted, planes) {
     this.turn++;
+    const places = wanted.map(({ picture, level, row, column }) => this.key(picture, level, row, column)).join();
+    if (places !== this.places) this.ahead = false;
+    [this.places, this.wished, this.shown] = [places, wanted, planes];
     const keys = new Set();
     for (const { picture, level, row, column } of this.instead(wanted)) {
       const key = this.key(picture, level, row, column);
@@ -198,8 +168,7 @@ export class Tiles {
       if (!tile.cells) this.kept.delete(key);
     }
     this.trim();
-    clearTimeout(this.idle);
-    if (this.all.length) this.idle = window.setTimeout(() => this.complete(wanted), IDLE);
+    if (this.ahead) this.complete();
   }
 
   /** What is wanted, with coarser tiles for those that cannot be had. @param {{picture: number, level: number, row: number, column: number}[]} wanted */
@@ -214,9 +183,15 @@ export class Tiles {
     return found;
   }
 
-  /** Ask for the other planes of what is in sight, so that another one is shown at once. @param {{picture: number, level: number, row: number, column: number}[]} wanted */
-  complete(wanted) {
-    if ([...this.kept.values()].some((tile) => tile.asked)) return; // what arrives draws, and comes back here
+  /** Ask for the other planes of what is in sight, as soon as that is there: another one is likely to be chosen now. */
+  prepare() {
+    this.ahead = true;
+    this.complete();
+  }
+
+  complete() {
+    const wanted = this.wished;
+    if (this.asking) return; // what arrives draws, and comes back here
     if (wanted.some(({ picture, level }) => level >= this.base && !this.whole.has(picture))) return; // all of them would come again and again
     for (const place of wanted) {
       const key = this.key(place.picture, place.level, place.row, place.column);
@@ -225,6 +200,11 @@ export class Tiles {
       const missing = cells ? this.all.filter((name) => !planeOf(cells, name)) : [];
       if (missing.length && !tile?.failed && !tile?.dirty) this.ask(key, place, missing);
     }
+  }
+
+  /** Whether any tile is on its way. */
+  get asking() {
+    return [...this.kept.values()].some((tile) => tile.asked);
   }
 
   /** Whether all planes of what was last wanted are there. @param {number} turn */
@@ -258,7 +238,7 @@ export class Tiles {
       if (part) tile.dirty = joined(tile.dirty, dirty);
     }
     if (tile.asked === asked) tile.asked = null;
-    if (!asked.signal.aborted) this.changed();
+    if (!asked.signal.aborted && (part || names.some((name) => this.shown.includes(name)))) this.changed(Boolean(part) && this.asking);
   }
 
   /** A tile that is not there; one of a picture that is still being read is empty where nothing was read. @param {number} picture @param {number} level @param {Rectangle} whole @param {string[]} planes @returns {Tile} */
@@ -334,7 +314,7 @@ export class Tiles {
   /** Ask again for what could not be had. */
   retry() {
     for (const tile of this.kept.values()) tile.failed = false;
-    this.changed();
+    this.changed(false);
   }
 
   /** Forget all tiles, as the pictures are others now. */
