@@ -147,7 +147,7 @@ class _Texture(Collector):
     def _take_windows(self, start: int, bits: Array) -> None:
         if self.kept > _WINDOWS or len(bits) < self.window:
             return
-        places = np.flatnonzero((bits[: len(bits) - self.window + 1] & bits.dtype.type(self.mask)) == (_ANCHOR & self.mask))
+        places = _few_places((bits[: len(bits) - self.window + 1] & bits.dtype.type(self.mask)) == (_ANCHOR & self.mask))
         if not len(places):
             return
         windows = np.ndarray((len(bits) - self.window + 1, self.window), bits.dtype, bits, 0, 2 * bits.strides)[places]
@@ -200,6 +200,17 @@ class _Texture(Collector):
         pairs = np.stack((places[again], places[again + 1]), axis=1)
         pairs = pairs[np.lexsort((pairs[:, 0], pairs[:, 1] - pairs[:, 0]))]
         return pairs[:_PAIRS], len(pairs) > _PAIRS
+
+
+def _few_places(found: Array) -> Array:
+    """Where *found*, 1-D, is true; quick where it seldom is: eight at a time are looked at first."""
+    whole = len(found) // 8 * 8
+    words = found[:whole].view(np.uint64)
+    near = np.flatnonzero(words != 0)
+    inside = np.flatnonzero(words[near].view(bool))
+    rest = np.flatnonzero(found[whole:]) + whole
+    places: Array = np.concatenate((near[inside >> 3] * 8 + (inside & 7), rest))
+    return places
 
 
 def _starts(places: Array) -> Array:

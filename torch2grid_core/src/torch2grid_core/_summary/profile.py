@@ -101,16 +101,17 @@ class UnitProfile:
         """The sums of squares of the units; the sum of all weights, and of all squares."""
         total = sum_of_squares = 0.0
         scratch = np.empty(min(_PIECE, len(values)))
+        ones = np.ones(min(_PIECE, len(values)))  # a product with ones is the fastest sum
         for row, column, rows, columns, begin in _blocks(start, len(values), self._inputs):
-            block = scratch[: rows * columns].reshape(rows, columns)
-            np.copyto(block.reshape(-1), values[begin : begin + rows * columns])
-            across, down = np.ones(columns), np.ones(rows)  # a product with ones is the fastest sum
-            total += float((block @ across).sum())
-            np.multiply(block, block, out=block)
+            flat = scratch[: rows * columns]
+            block, across, down = flat.reshape(rows, columns), ones[:columns], ones[:rows]
+            np.copyto(flat, values[begin : begin + rows * columns])
+            total += float(np.add.reduce(block @ across))
+            np.multiply(flat, flat, out=flat)
             of_outputs = block @ across
             self._output_squares[row : row + rows] += of_outputs
             self._input_squares[column : column + columns] += down @ block
-            sum_of_squares += float(of_outputs.sum())
+            sum_of_squares += float(np.add.reduce(of_outputs))
         return total, sum_of_squares
 
     def _take_kernels(self, start: int, values: Array) -> float:
