@@ -70,8 +70,8 @@ def test_a_model_that_is_as_stated_is_clean(tmp_path: Path) -> None:
             3,
             "",
             (
-                "error lm_head.weight: has other weights than model.embed_tokens.weight, and config.json says that they are tied: "
-                "what loads the model may drop the head"
+                "error lm_head.weight: has other weights than model.embed_tokens.weight, and config.json says that they are "
+                "tied: what loads the model may drop the head"
             ),
         ),
         (

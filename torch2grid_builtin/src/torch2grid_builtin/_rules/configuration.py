@@ -36,15 +36,14 @@ class Configuration(Rule):
         if document is None or stated is None or _SHARE.search(checkpoint.source) or not _is_model(checkpoint):
             return
         names = list(dict.fromkeys([*checkpoint.whole, *checkpoint]))
-        known = set(_numbers(document))
-        yield from _layers(stated, known, names)
+        yield from _layers(stated, set(_numbers(document, "layer")), names)
         floating = [tensor for tensor in checkpoint.values() if is_floating(tensor.dtype)]  # no codes, which are packed
         embeddings = [tensor for tensor in floating if _EMBEDDING.search(tensor.name) and tensor.ndim == 2]
         for tensor in embeddings[:1]:
             yield from _sizes(stated, tensor)
         for tensor in [each for each in floating if _INNER.search(each.name) and each.ndim == 2][:1]:
             inner = _number(stated, ("intermediate_size",))
-            if inner is not None and tensor.shape[0] not in {*known, 2 * inner[1]}:
+            if inner is not None and tensor.shape[0] not in {*_numbers(document, "intermediate"), 2 * inner[1]}:
                 yield Finding(f"has {tensor.shape[0]:,} rows, config.json says {inner[0]} {inner[1]:,}", tensor.name)
         if stated.get("tie_word_embeddings") is True:
             yield from _untied(floating, embeddings)
@@ -89,13 +88,13 @@ def _stems(names: Sequence[str]) -> dict[str, set[int]]:
     return found
 
 
-def _numbers(value: Any, depth: int = 4) -> Iterator[int]:
-    """All whole numbers that a document states."""
-    if type(value) is int:
-        yield value
-    elif isinstance(value, (dict, list)) and depth:
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from _numbers(each, depth - 1)
+def _numbers(value: Any, word: str, depth: int = 4) -> Iterator[int]:
+    """All whole numbers that a document states under keys with *word* in them, by themselves or in lists."""
+    if isinstance(value, dict) and depth:
+        for key, each in value.items():
+            if word in key:
+                yield from (one for one in (each if isinstance(each, list) else [each]) if type(one) is int)
+            yield from _numbers(each, word, depth - 1)
 
 
 def _number(stated: Mapping[str, Any], keys: Sequence[str]) -> tuple[str, int] | None:
