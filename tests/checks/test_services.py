@@ -107,11 +107,20 @@ def test_the_action_installs_what_lies_beside_it() -> None:
     assert [(Path(path) / "pyproject.toml").is_file() for path in paths] == [True, True, True]
 
 
+def test_the_hook_installs_what_lies_beside_it() -> None:
+    (hook,) = HOOKS
+    beside = [PROJECT, *(PROJECT / path for path in hook["additional_dependencies"])]  # pip is run in the clone
+    names = {
+        line for path in beside for line in (path / "pyproject.toml").read_text().splitlines() if line.startswith("name = ")
+    }
+    assert names == {'name = "torch2grid"', 'name = "torch2grid-core"', 'name = "torch2grid-builtin"'}
+
+
 def test_pre_commit_runs_the_hook(models: Path) -> None:
     if shutil.which("pre-commit", path=environment()["PATH"]) is None:
         pytest.skip("pre-commit is not installed")
     (hook,) = HOOKS
-    local = {**hook, "language": "system"}  # the hook of a clone would install it first
+    local = {**hook, "language": "system", "additional_dependencies": []}  # the hook of a clone would install it first
     (models / ".pre-commit-config.yaml").write_text(yaml.safe_dump({"repos": [{"repo": "local", "hooks": [local]}]}))
     run(["git", "init", "-q"], models)
     (models / "models" / "notes.txt").write_text("no model")
