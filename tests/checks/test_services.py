@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -110,10 +111,8 @@ def test_the_action_installs_what_lies_beside_it() -> None:
 def test_the_hook_installs_what_lies_beside_it() -> None:
     (hook,) = HOOKS
     beside = [PROJECT, *(PROJECT / path for path in hook["additional_dependencies"])]  # pip is run in the clone
-    names = {
-        line for path in beside for line in (path / "pyproject.toml").read_text().splitlines() if line.startswith("name = ")
-    }
-    assert names == {'name = "torch2grid"', 'name = "torch2grid-core"', 'name = "torch2grid-builtin"'}
+    names = [re.search(r'^name = "(.*)"', (path / "pyproject.toml").read_text(), re.MULTILINE) for path in beside]
+    assert [found and found[1] for found in names] == ["torch2grid", "torch2grid-core", "torch2grid-builtin"]
 
 
 def test_pre_commit_runs_the_hook(models: Path) -> None:

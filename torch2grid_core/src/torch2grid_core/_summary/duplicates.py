@@ -16,6 +16,7 @@ import numpy as np
 from torch2grid_core._array import Array
 from torch2grid_core._data.dtypes import as_float, is_floating
 from torch2grid_core._data.tensor import LazyTensor
+from torch2grid_core._summary.stacks import stacks
 
 DIMENSIONS = 16  # numbers a unit
 _TILE = 1 << 14  # columns with signs of their own; the signs of a later tile are these times one row
@@ -27,6 +28,8 @@ _ROWS = 128  # compared at once
 _SCREENED = 128  # looked at once, before any is compared
 _FIRST = 10  # numbers of a sketch that are looked at before the others
 _SLACK = 1.01  # for what float32 rounds
+_MEET, _TOGETHER = 256, 1 << 20  # units of a small tensor that meet each other at once, and pairs of several tensors
+_ROUNDED = 1e-4  # of a cosine of float32, at most
 _READ_BYTES = 4 << 20
 _KEPT_BYTES = 64 << 20  # of units that others are compared with
 FALSE_ALARM = 1e-3  # pairs of one tensor that chance may be expected to report
@@ -197,6 +200,30 @@ def duplicate_units(tensor: LazyTensor, sketch: Sketch, cosine: float) -> Duplic
         if chance_equal(distinct, len(known)) > FALSE_ALARM:
             groups = [group for group in map(_without_equal, groups) if len(group.units) > 1]
     return DuplicateUnits(sketch.units, True, tuple(groups))
+
+
+def are_unlike(shapes: Sequence[tuple[int, ...]], values: Array, cosine: float) -> list[bool]:
+    """Of each of many small tensors, of *shapes*, one after the other in *values*: True where surely no unit repeats another.
+
+    False says nothing. Those of one shape are looked at together: each unit meets each other.
+    """
+    found = [False] * len(shapes)
+    for shape, places, stacked in stacks(shapes, values):
+        if len(shape) < 2 or not 2 <= shape[0] <= _MEET:
+            continue
+        step = max(_TOGETHER // shape[0] ** 2, 1)
+        for start in range(0, len(places), step):
+            units = stacked[start : start + step].reshape(-1, shape[0], math.prod(shape[1:]))
+            with np.errstate(all="ignore"):
+                largest = np.abs(units).max(axis=2, keepdims=True)
+                units = np.where((largest > 0) & np.isfinite(largest), units / largest, 0)
+                length = np.sqrt(np.einsum("nij,nij->ni", units, units))[:, :, None]
+                directions = np.where(length > 0, units / length, 0)
+                cosines = np.matmul(directions, directions.transpose(0, 2, 1))
+            cosines[:, np.arange(shape[0]), np.arange(shape[0])] = 0
+            for place, most in zip(places[start : start + step], cosines.max(axis=(1, 2)).tolist(), strict=True):
+                found[place] = most < cosine - _ROUNDED
+    return found
 
 
 def _groups(tensor: LazyTensor, candidates: Sequence[Array], cosine: float) -> list[DuplicateGroup]:
