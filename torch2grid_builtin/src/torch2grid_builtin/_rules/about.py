@@ -59,7 +59,7 @@ _READ = 1 << 26  # weights of a mask that are looked at one by one
 
 @dataclass(slots=True)
 class _Weight:
-    """A tensor that is a weight by name and shape. learned: see there. mask: whether it is one; ``None`` until somebody asks."""
+    """A tensor that is a weight by name and shape. learned: see there. mask: whether it is one; ``None`` until asked."""
 
     name: str
     tensor: LazyTensor
