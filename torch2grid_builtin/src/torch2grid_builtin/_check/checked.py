@@ -166,5 +166,5 @@ def _judged(found: Sequence[Found], severity: Mapping[str, str]) -> list[Found]:
         words = [word for word in severity if is_named(each, word)]
         level = severity[max(words, key=len)] if words else each.severity
         if level in SEVERITIES:
-            made.append(replace(each, severity=level))  # type: ignore[arg-type]
+            made.append(replace(each, severity=level))
     return sorted(made, key=lambda each: each.severity == "note")
