@@ -61,8 +61,13 @@ class CheckResult(Sequence[Found]):
         return self._checked.count("warning")
 
     @property
+    def notes(self) -> int:
+        """Findings that are remarks: of what a healthy model may have, too."""
+        return self._checked.count("note")
+
+    @property
     def verdict(self) -> str:
-        """``2 errors, 1 warning``, or how much was looked at where nothing was found."""
+        """``2 errors, 1 warning, 1 note``, or how much was looked at where nothing was found."""
         return self._checked.verdict
 
     @property
@@ -121,7 +126,7 @@ def check(
             and what *expect* and *manifest* state.
         ignore: not these rules.
         rule: thresholds of a rule: ``"exploded:factor=5"``; several in a list.
-        severity: of a rule's findings, by its code or name: ``"error"``, ``"warning"`` or ``"off"``.
+        severity: of a rule's findings, by its code or name: ``"error"``, ``"warning"``, ``"note"`` or ``"off"``.
         expect: a file that says what the model has to be, and which findings are accepted.
         manifest: a file that ``torch2grid check --write-manifest`` wrote: every tensor that is not as it says is a finding.
         only, skip, tensors, filter, part, slice: what is looked at; see ``draw``. Unless they say otherwise it is everything in
@@ -138,7 +143,7 @@ def check(
     Raises:
         UsageError: an unknown rule, filter, part or setting. LoadError: the file cannot be read.
     """
-    from torch2grid_builtin.checking import check_checkpoint, chosen_rules, installed_rules, stated
+    from torch2grid_builtin.checking import LEVELS, check_checkpoint, chosen_rules, installed_rules, stated
 
     chosen = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
     chosen.update(raw=raw, loader=loader, jobs=jobs, executor=executor)
@@ -152,8 +157,8 @@ def check(
     levels = {**(expected.severity or {} if expected else {}), **(severity or {})}
     for word, level in levels.items():
         choose_rules([*usable, *extra], [word])
-        if level not in ("error", "warning", "off"):
-            raise UsageError(f"severity of {word}: expected error, warning or off, not {level!r}")
+        if level not in LEVELS:
+            raise UsageError(f"severity of {word}: expected {', '.join(LEVELS[:-1])} or {LEVELS[-1]}, not {level!r}")
     if not rules:
         raise UsageError("no rule is left to check")
     if selected or ignored:  # only those that are asked for by name are missed

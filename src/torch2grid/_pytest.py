@@ -24,7 +24,7 @@ def torch2grid_check() -> Callable[..., CheckResult]:
         result = torch2grid.check(model, **options)
         if result.failed:
             pytest.fail("; ".join(result.failed.values()), pytrace=False)
-        if result.errors or (fail_on == "warning" and result):
+        if result.errors or (fail_on == "warning" and result.warnings):
             pytest.fail(f"torch2grid: {result.verdict}\n{result}", pytrace=False)
         return result
 

@@ -42,7 +42,13 @@ def found(folder: Path, config: Any, weights: dict[str, np.ndarray[Any, Any]], n
 
 def test_a_model_that_is_as_stated_is_clean(tmp_path: Path) -> None:
     assert found(tmp_path, CONFIG, tensors()) == []
-    assert found(tmp_path, CONFIG, tensors(4)) == []  # a layer more, as for predicting several tokens
+    more = {"model.layers.3.eh_proj.weight": tensors()["lm_head.weight"]}
+    assert found(tmp_path, CONFIG, tensors(4, **more)) == []  # a layer more, of another build: it predicts a later token
+    assert found(tmp_path, {**CONFIG, "decoder_layers": 4}, tensors(4)) == []
+    assert found(tmp_path, {**CONFIG, "intermediate_size": 24}, tensors()) == []
+    assert found(tmp_path, {**CONFIG, "intermediate_size": 12}, tensors()) == []  # twice as wide where layers share caches
+    tied = tensors(**{"lm_head.weight": tensors()["model.embed_tokens.weight"]})
+    assert found(tmp_path, {**CONFIG, "tie_word_embeddings": True}, tied) == []
     assert found(tmp_path, {**CONFIG, "vocab_size": 33}, tensors()) == []  # rows of padding
     assert found(tmp_path, {**CONFIG, "tie_word_embeddings": True}, tensors(**{"lm_head.weight": None})) == []
 
@@ -50,6 +56,30 @@ def test_a_model_that_is_as_stated_is_clean(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "layers", "without", "told"),
     [
+        (
+            {},
+            5,
+            "",
+            (
+                "warning : config.json says num_hidden_layers 3; there is model.layers.3 and 1 more beyond: "
+                "what loads the model leaves it out"
+            ),
+        ),
+        (
+            {"tie_word_embeddings": True},
+            3,
+            "",
+            (
+                "error lm_head.weight: has other weights than model.embed_tokens.weight, and config.json says that they are "
+                "tied: what loads the model may drop the head"
+            ),
+        ),
+        (
+            {"intermediate_size": 20},
+            3,
+            "",
+            "error model.layers.0.mlp.up_proj.weight: has 24 rows, config.json says intermediate_size 20",
+        ),
         ({}, 2, "", "error : config.json says num_hidden_layers 3; of model.layers. there is no 2"),
         (
             {"num_hidden_layers": 12},

@@ -117,7 +117,7 @@ def test_severities_of_the_line_go_before_those_of_the_file_and_off_is_no_findin
         ("limits: {a: {std: .nan}}", "std: expected the most that it may be"),
         ("accept: [{rule: T101}]", "entry 1: expected rule, tensor (a pattern; all unless given) and reason"),
         ("accept: [{rule: T999, reason: x}]", "no rule 'T999'"),
-        ("severity: {T101: fatal}", "T101: expected error, warning or off"),
+        ("severity: {T101: fatal}", "T101: expected error, warning, note or off"),
         ("- a", "e.yaml:1:"),
         ('severity: {"": off}', "severity: a rule has a code or a name"),
         ("required: ['a.{5..2}.w']", "{5..2} stands for no number: the first is more than the last"),

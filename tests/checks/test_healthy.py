@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from tests.support.checks.defects import errors, found_in, save
-from tests.support.corpus import cases, needs_cases
+from tests.support.corpus import cases, needs_cases, needs_corpus, real
 from tests.support.tools import torch2grid
 from torch.nn.utils import prune
+
+from torch2grid_core import Torch2GridError
 
 RANDOM = np.random.default_rng(17)
 BEGIN = RANDOM.bit_generator.state
@@ -273,3 +275,29 @@ def test_planted_defects_of_the_cases_are_found(tmp_path, name, code):
     done = torch2grid("check", cases(f"formats/defect-{name}/ckpt"), cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     assert f": {code} error " in done.stdout
+
+
+_SPECIAL = "special_values.pt"  # a file of NaN and Inf, to test readers with
+_ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".npz", ".pkl", ".onnx", ".gguf", ".h5")
+
+
+@needs_cases
+@needs_corpus
+def test_one_warning_for_ten_healthy_files_at_most():
+    manifest = json.loads(cases("formats/manifest.json").read_text(encoding="utf-8"))
+    healthy = [each for each in manifest if not each["name"].startswith("defect") or "none" in each["name"]]
+    paths = [cases(f"formats/{entry['entry']}") for entry in healthy] + sorted(cases("found/healthy").iterdir())
+    files = sorted(path for path in real(".").rglob("*") if path.is_file() and path.suffix in _ENDINGS)
+    paths += [path for path in files if path.name != _SPECIAL and path.stat().st_size < 300e6]
+    read, warned = 0, dict[str, set[str]]()
+    for path in paths:
+        try:
+            found = found_in(path)
+        except Torch2GridError:
+            continue  # files of other libraries, which are refused by name
+        read += 1
+        assert errors(found) == [], path
+        if told := {each.code for each in found if each.severity == "warning"}:
+            warned[str(path)] = told
+    assert read >= 150
+    assert len(warned) <= read / 10, warned

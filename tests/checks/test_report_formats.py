@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
+from xml.etree import ElementTree
 
 import jsonschema
 import numpy as np
@@ -162,6 +163,34 @@ def test_the_page_shows_the_place_and_runs_nothing(ill: Path) -> None:
         assert page.locator("figure img").count() == 2
         assert "rows 4–35, columns 14–45" in page.locator("figcaption").first.inner_text()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_note_comes_last_and_fails_nothing(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    weights = rng.normal(size=(40, 60)).astype(np.float32)
+    weights[20, 30] = np.nan
+    tensors = {"fc.weight": weights, "fc.bias": rng.normal(size=40).astype(np.float16), "z": np.empty(0, np.float32)}
+    save_file(tensors, tmp_path / "ill model.safetensors")
+    _, found = reports(tmp_path)
+    lines = [line.split()[2:4] for line in found["text"].splitlines()]
+    assert lines == [["T101", "error"], ["T302", "warning"], ["T301", "note"]]
+    assert [line.partition(" ")[0] for line in found["github"].splitlines()] == ["::error", "::warning", "::notice", "::notice"]
+    assert [each["level"] for each in json.loads(found["sarif"])["runs"][0]["results"]] == ["error", "warning", "note"]
+    (model,) = json.loads(found["json"])["models"]
+    assert (model["errors"], model["warnings"], model["notes"]) == (1, 1, 1)
+    assert model["verdict"] == "1 error, 1 warning, 1 note"
+    assert re.findall(r"^\| (T\d+)", found["markdown"], re.MULTILINE) == ["T101", "T302", "T301"]
+    assert re.findall(r'<td class="(\w+)">', found["html"]) == ["error", "warning", "note"]
+    (case,) = [
+        each for each in ElementTree.fromstring(found["junit"]).iter("testcase") if each.get("name") == "T301 mixed_dtypes"
+    ]
+    assert [each.tag for each in case] == ["system-out"]
+    of_note = ("check", "ill model.safetensors", "--select", "T301", "--fail-on", "warning")
+    done = torch2grid(*of_note, cwd=tmp_path)
+    assert (done.returncode, done.stderr.rpartition(": ")[2]) == (0, "1 note\n")
+    assert torch2grid(*of_note, "--severity", "T301=warning", cwd=tmp_path).returncode == 1
+    done = torch2grid("check", "ill model.safetensors", "-q", "--severity", "T1=note,T3=off", cwd=tmp_path)
+    assert (done.returncode, done.stdout.split()[3]) == (0, "note")
 
 
 @pytest.mark.parametrize(

@@ -243,6 +243,18 @@ def test_mixed_dtypes_and_tensors_without_weights(tmp_path, name, data):
     assert not errors(found)
 
 
+def test_types_of_mixed_precision_are_a_note_and_those_of_like_layers_a_warning(tmp_path):
+    rng = np.random.default_rng(5)
+    tensors = {f"layers.{number}.fc.weight": rng.standard_normal((8, 8)).astype(np.float16) for number in range(4)}
+    tensors["norm.weight"] = rng.standard_normal(8).astype(np.float32)
+    (found,) = [each for each in found_in(save(tmp_path / "mixed.safetensors", tensors)) if each.code == "T301"]
+    assert (found.severity, found.tensor) == ("note", "norm.weight")
+    tensors["layers.2.fc.weight"] = tensors["layers.2.fc.weight"].astype(np.float32)
+    (found,) = [each for each in found_in(save(tmp_path / "broken.safetensors", tensors)) if each.code == "T301"]
+    assert (found.severity, found.tensor) == ("warning", "layers.2.fc.weight")
+    assert "is float32, and 3 of its 3 siblings are float16" in found.message
+
+
 class _Payload:
     def __reduce__(self):
         return (print, ("this must not be printed",))

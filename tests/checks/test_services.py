@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -107,11 +108,18 @@ def test_the_action_installs_what_lies_beside_it() -> None:
     assert [(Path(path) / "pyproject.toml").is_file() for path in paths] == [True, True, True]
 
 
+def test_the_hook_installs_what_lies_beside_it() -> None:
+    (hook,) = HOOKS
+    beside = [PROJECT, *(PROJECT / path for path in hook["additional_dependencies"])]  # pip is run in the clone
+    names = [re.search(r'^name = "(.*)"', (path / "pyproject.toml").read_text(), re.MULTILINE) for path in beside]
+    assert [found and found[1] for found in names] == ["torch2grid", "torch2grid-core", "torch2grid-builtin"]
+
+
 def test_pre_commit_runs_the_hook(models: Path) -> None:
     if shutil.which("pre-commit", path=environment()["PATH"]) is None:
         pytest.skip("pre-commit is not installed")
     (hook,) = HOOKS
-    local = {**hook, "language": "system"}  # the hook of a clone would install it first
+    local = {**hook, "language": "system", "additional_dependencies": []}  # the hook of a clone would install it first
     (models / ".pre-commit-config.yaml").write_text(yaml.safe_dump({"repos": [{"repo": "local", "hooks": [local]}]}))
     run(["git", "init", "-q"], models)
     (models / "models" / "notes.txt").write_text("no model")

@@ -75,8 +75,8 @@ class Stubborn(Need[float]):
             raise ValueError("not w5")
         return Sum()
 
-    def collectors(self, names: Any, sizes: Any, stored: Any) -> Any:
-        raise ValueError("not w5") if "w5" in names else AssertionError
+    def collectors(self, tensors: Any, stored: Any) -> Any:
+        raise ValueError("not w5") if "w5" in [each.name for each in tensors] else AssertionError
 
 
 @dataclass(frozen=True)

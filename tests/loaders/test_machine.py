@@ -259,4 +259,4 @@ def test_no_number_of_names_hides_another() -> None:
     assert str(found[-1]) == f"importing {3 * limits.NOT_RUN + 1:,} other names"
     reader = machine(b"\x80\x02" + others + b"N.")
     reader.load()
-    assert {action.severity for action in not_run(reader.actions)} == {"warning"}
+    assert {action.severity for action in not_run(reader.actions)} == {"note"}

@@ -81,7 +81,7 @@ def test_a_wrapper_subclass_is_the_tensors_that_it_wraps(legacy: bool, tmp_path:
     assert same(checkpoint["w.codes"], codes)
     assert same(checkpoint["w.scale"], scale)
     (action,) = checkpoint.not_run  # the class is another package's: its code would run
-    assert (action.kind, action.name, action.severity) == ("import", f"{__name__}.Scaled", "warning")
+    assert (action.kind, action.name, action.severity) == ("import", f"{__name__}.Scaled", "note")
 
 
 def sparse(kind: str) -> torch.Tensor:

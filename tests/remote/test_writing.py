@@ -113,3 +113,38 @@ def test_workers_write_to_it_themselves(stored: Bucket, tmp_path: Path, monkeypa
     expected = files(tmp_path / "here", "there/")
     assert objects(stored) == expected
     assert executor.largest < min(len(data) for name, data in expected.items() if name.endswith(".png"))
+
+
+def test_reports_and_manifests_go_to_locations_whole(stored: Bucket, tmp_path: Path) -> None:
+    run = {"cwd": tmp_path, "path": installed(tmp_path), "env": stored.environment}
+    formats = "json={0}/a.json,html={0}/a.html"
+    words = ("check", "a.safetensors", "-q", "--select", "T1")
+    done = torch2grid(*words, "--format", formats.format("s3://results/x"), "--write-manifest", "s3://results/x/m.json", **run)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    torch2grid(*words, "--format", formats.format("here"), "--write-manifest", "here/m.json", **run)
+    assert objects(stored) == files(tmp_path / "here", "x/")
+    assert not (tmp_path / "s3:").exists()
+
+
+@pytest.mark.parametrize(
+    ("location", "told"),
+    [
+        ("s3://nobody/x.json", "s3://nobody"),
+        ("s3://results", "names no file"),
+        ("s3://results/x/", "names no file"),
+        ("https://127.0.0.1:9/x?token=HIDDEN", "https://127.0.0.1:9/x: is no place to write to"),
+        ("ftp://me:HIDDEN@127.0.0.1/x", "ftp://127.0.0.1/x: no plugin opens ftp:// locations"),
+    ],
+)
+@pytest.mark.parametrize("option", ["--write-manifest", "--format"])
+def test_where_no_report_can_be_written_it_is_one_line(
+    option: str, location: str, told: str, stored: Bucket, tmp_path: Path
+) -> None:
+    words = ("check", "a.safetensors", "-q", option, location if option == "--write-manifest" else f"json={location}")
+    done = torch2grid(*words, cwd=tmp_path, path=installed(tmp_path), env=stored.environment, timeout=100)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert told in done.stderr
+    assert "HIDDEN" not in done.stderr
+    assert objects(stored) == {}
+    assert not [path for path in tmp_path.iterdir() if ":" in path.name]

@@ -22,11 +22,11 @@ class CheckFailed(RuntimeError):
 
 
 class Saved:
-    """Checks a checkpoint, and warns of what it finds.
+    """Checks a checkpoint, and warns of errors and warnings; of notes alone it says nothing.
 
     Args:
         stop: Raise ``CheckFailed`` for an error, which ends the training; warn of it otherwise.
-        found: Called with the path and the result of each checkpoint in which something was found.
+        found: Called with the path and the result of each checkpoint that has an error or a warning.
         options: See ``torch2grid.check``: ``select``, ``ignore``, ``rule``, ``expect`` …
     """
 
@@ -46,7 +46,7 @@ class Saved:
         except Torch2GridError as error:
             warnings.warn(f"torch2grid: {error}", RuntimeWarning, stacklevel=3)
             return None
-        if result:
+        if result.errors or result.warnings:
             if self.found is not None:
                 self.found(place, result)
             if self.stop and result.errors:

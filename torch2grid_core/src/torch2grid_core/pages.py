@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch2grid_core._display import plotted_by, saved_by
 from torch2grid_core._engine.drawing import Prepare
-from torch2grid_core._output.files import whole_file
+from torch2grid_core._output.files import whole_file, write_file
 from torch2grid_core._output.writing import Output, Rendered
 from torch2grid_core._pictures.numbers import Numbers
 from torch2grid_core._pictures.origin import PageOrigin
@@ -50,4 +50,5 @@ __all__ = [
     "table_lines",
     "text_lines",
     "whole_file",
+    "write_file",
 ]

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch2grid_builtin._check.checked import Checked
+from torch2grid_builtin._check.expectations import SEVERITIES
 from torch2grid_core import Rule, Severity
 from torch2grid_core.commands import Found
 from torch2grid_core.text import visible
@@ -16,6 +17,7 @@ from torch2grid_core.text import visible
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _LIMIT = 1000
 _UNREADABLE = "unreadable"
+_COMMANDS = {"error": "error", "warning": "warning", "note": "notice"}
 _MOST_ANNOTATIONS = 50  # of a model; a service shows few, and the rest is counted
 
 
@@ -93,11 +95,13 @@ def as_github(checked: Sequence[Checked], rules: Sequence[Rule], fail_on: Severi
             lines.append(f"::error file={file},title={_UNREADABLE}::{_data(visible(each.error, _LIMIT))}")
         for told in each.broken.values():
             lines.append(f"::error file={file},title=a rule failed::{_data(visible(told, _LIMIT))}")
-        ordered = sorted(each.found, key=lambda found: found.severity != "error")
+        ordered = sorted(each.found, key=lambda found: SEVERITIES.index(found.severity))
         for found in ordered[:_MOST_ANNOTATIONS]:
             where = f"{visible(found.place, _LIMIT)}: " if found.tensor else ""
             title = _property(f"{found.code} {found.rule}")
-            lines.append(f"::{found.severity} file={file},title={title}::{_data(where + visible(found.message, _LIMIT))}")
+            lines.append(
+                f"::{_COMMANDS[found.severity]} file={file},title={title}::{_data(where + visible(found.message, _LIMIT))}"
+            )
         if len(ordered) > _MOST_ANNOTATIONS:
             lines.append(f"::notice file={file}::and {len(ordered) - _MOST_ANNOTATIONS:,} more findings")
         if not each.error:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torch2grid_builtin._check.expectations import Accepted, is_named
+from torch2grid_builtin._check.expectations import SEVERITIES, Accepted, is_named
 from torch2grid_core import Checkpoint, PluginError, PluginManager, Rule, Settings, Severity, check
 from torch2grid_core.commands import Found, Precedence, choose_rules, spec_name
 from torch2grid_core.measures import executor_of, workers
@@ -87,9 +87,8 @@ class Checked:
 
     @property
     def verdict(self) -> str:
-        """``2 errors, 1 warning``, or ``no finding by 14 rules in 9,258 numbers of 8 tensors``."""
-        counts = ((self.count("error"), "error"), (self.count("warning"), "warning"))
-        told = [counted(count, word) for count, word in counts if count]
+        """``2 errors, 1 warning, 1 note``, or ``no finding by 14 rules in 9,258 numbers of 8 tensors``."""
+        told = [counted(count, word) for word in SEVERITIES if (count := self.count(word))]
         tensors = 0 if self.looked is None else len(self.looked)
         nothing = f"{counted(self.rules, 'rule')} in {counted(self.numbers, 'number')} of {counted(tensors, 'tensor')}"
         told = told or [f"no finding by {nothing}"]
@@ -99,7 +98,7 @@ class Checked:
 
 def is_failure(found: Found, fail_on: Severity) -> bool:
     """True where *found* is as severe as *fail_on*."""
-    return found.severity == "error" or fail_on == "warning"
+    return SEVERITIES.index(found.severity) <= SEVERITIES.index(fail_on)
 
 
 def check_checkpoint(
@@ -161,11 +160,11 @@ def check_checkpoint(
 
 
 def _judged(found: Sequence[Found], severity: Mapping[str, str]) -> list[Found]:
-    """*found* with the severities that were asked for; the longest word that names a rule holds."""
+    """*found* with the severities that were asked for; the longest word that names a rule holds. Notes come last."""
     made = []
     for each in found:
         words = [word for word in severity if is_named(each, word)]
         level = severity[max(words, key=len)] if words else each.severity
-        if level in ("error", "warning"):
-            made.append(replace(each, severity=level))  # type: ignore[arg-type]
-    return made
+        if level in SEVERITIES:
+            made.append(replace(each, severity=level))
+    return sorted(made, key=lambda each: each.severity == "note")

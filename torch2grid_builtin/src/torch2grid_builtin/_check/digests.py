@@ -27,13 +27,13 @@ class Digest(Need[str]):
     def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
         return _Blocks()
 
-    def collectors(self, names: Sequence[str], sizes: Sequence[int], stored: Any) -> Sequence[Collector]:
+    def collectors(self, tensors: Sequence[LazyTensor], stored: Any) -> Sequence[Collector]:
         found, start = list[Collector](), 0
-        for name, size in zip(names, sizes, strict=True):
+        for tensor in tensors:
             each = _Blocks()
-            each.update(Chunk(name, 0, stored[start : start + size]))
+            each.update(Chunk(tensor.name, 0, stored[start : start + tensor.size]))
             found.append(each)
-            start += size
+            start += tensor.size
         return found
 
 

@@ -79,7 +79,7 @@ body { margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }
 h1 { font-size: 1.3rem; } h2 { font-size: 1.1rem; overflow-wrap: anywhere; margin-top: 2.5rem; }
 table { border-collapse: collapse; width: 100%; }
 td, th { border-top: 1px solid #8886; padding: .4rem .6rem; text-align: left; vertical-align: top; overflow-wrap: anywhere; }
-.error { color: #b3261e; font-weight: 600; } .warning { color: #8a5a00; font-weight: 600; }
+.error { color: #b3261e; font-weight: 600; } .warning { color: #8a5a00; font-weight: 600; } .note { opacity: .8; }
 @media (prefers-color-scheme: dark) { .error { color: #ff8a80; } .warning { color: #ffc46b; } }
 img { image-rendering: pixelated; display: block; margin: .3rem 0; border: 1px solid #8888; max-width: 100%; }
 figcaption { font-size: .85rem; opacity: .8; } figure { margin: 0; }

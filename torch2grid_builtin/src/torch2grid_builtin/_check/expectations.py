@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
-from torch2grid_core import Checkpoint, Finding, Rule, Settings, UsageError
+from torch2grid_core import Checkpoint, Finding, Rule, Settings, Severity, UsageError
 from torch2grid_core.commands import ConfigFile, Found, read_config
 from torch2grid_core.measures import Distribution, Summary
 from torch2grid_core.selection import matching
@@ -33,7 +33,8 @@ _SHOWN = 3
 _MOST_NAMES = 100_000  # that one pattern with braces stands for
 _MOST_DIGITS = 9  # of a number in braces
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
-LEVELS = ("error", "warning", "off")
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)  # the gravest first
+LEVELS = (*SEVERITIES, "off")
 
 
 @dataclass(frozen=True)
@@ -216,9 +217,7 @@ def read_expectations(path: str, codes: Iterable[str] = ()) -> Expectations:
     given: dict[str, Any] = {}
     for entry in file.settings:
         if entry.key not in read:
-            raise file.error(
-                entry, f"no expectation has that name{did_you_mean(entry.key, _KEYS)}; there are {', '.join(_KEYS)}"
-            )
+            raise file.error(entry, f"no expectation has that name{did_you_mean(entry.key, _KEYS)}")
         try:
             given[entry.key] = read[entry.key](entry.value)
         except ValueError as error:
@@ -293,10 +292,10 @@ def _limits(value: Any) -> Mapping[str, tuple[float, float]]:
     found = {}
     for figure, limits in value.items():
         if figure not in FIGURES:
-            raise ValueError(f"no figure {figure!r}{did_you_mean(str(figure), FIGURES)}; there are {', '.join(FIGURES)}")
-        ends = limits if isinstance(limits, list) else [None, limits]
+            raise ValueError(f"no figure {figure!r}{did_you_mean(str(figure), FIGURES)}")
+        ends = [None if end == "any" else end for end in (limits if isinstance(limits, list) else [None, limits])]
         if len(ends) != 2 or not all(end is None or (type(end) in (int, float) and math.isfinite(end)) for end in ends):
-            raise ValueError(f"{figure}: expected the most that it may be, or [least, most], each a number or null")
+            raise ValueError(f"{figure}: expected the most that it may be, or [least, most], each a number, null or any")
         low, high = (-math.inf if ends[0] is None else float(ends[0])), (math.inf if ends[1] is None else float(ends[1]))
         if low > high:
             raise ValueError(f"{figure}: the least is more than the most")

@@ -12,9 +12,18 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from torch2grid_builtin._check.digests import ALGORITHM, Digest
-from torch2grid_core import Checkpoint, Finding, LazyTensor, Rule, Settings, Torch2GridError, UsageError
+from torch2grid_core import (
+    Checkpoint,
+    Finding,
+    LazyTensor,
+    PluginManager,
+    Rule,
+    Settings,
+    Torch2GridError,
+    UsageError,
+)
 from torch2grid_core.measures import Distribution, Summary
-from torch2grid_core.pages import whole_file
+from torch2grid_core.pages import write_file
 from torch2grid_core.sources import CheckedStorage, Range, beneath
 from torch2grid_core.text import visible
 
@@ -210,7 +219,7 @@ def _figure(value: Any) -> float | None:
     return figure if math.isfinite(figure) else None
 
 
-def write_manifest(path: str, seen: Mapping[str, Entry], checkpoint: Checkpoint) -> None:
+def write_manifest(manager: PluginManager, path: str, seen: Mapping[str, Entry], checkpoint: Checkpoint) -> None:
     """Write what was *seen*, by name, a line a tensor. Raises ``UsageError`` where it cannot be written."""
     lines = [f"  {json.dumps(name)}: {json.dumps(seen[name].as_json())}" for name in sorted(seen)]
     about = {
@@ -221,7 +230,6 @@ def write_manifest(path: str, seen: Mapping[str, Entry], checkpoint: Checkpoint)
     head = json.dumps(about, indent=1)[:-2]
     text = f'{head},\n "tensors": {{\n' + ",\n".join(lines) + "\n }\n}\n"
     try:
-        with whole_file(Path(path), "--write-manifest") as file:
-            file.write(text.encode())
+        write_file(manager, path, text.encode(), "--write-manifest")
     except Torch2GridError as error:
         raise UsageError(f"--write-manifest {error}") from error

@@ -23,13 +23,13 @@ def as_text(checked: Sequence[Checked], rules: Sequence[Rule], fail_on: Severity
     """A line a finding: ``model.pth: T101 error layer.weight[3, 17]: 1 of 4,096 weights is NaN (nan)``.
 
     What a rule finds in many tensors alike is one line: ``model.pth: T101 error 51 of 53 tensors are all NaN: a, b, c and 48
-    more (nan)``. verbose: those lines are followed by each of their findings, and none is cut.
+    more (nan)``. Notes come last. verbose: those lines are followed by each of their findings, and none is cut.
     """
     lines = []
     for each in checked:
         model = visible(each.model)
-        for rule in rules:
-            found = [finding for finding in each.found if finding.code == rule.code]
+        for rule, notes in [*((rule, False) for rule in rules), *((rule, True) for rule in rules)]:
+            found = [one for one in each.found if one.code == rule.code and (one.severity == "note") == notes]
             told = [f"{model}: {text}" for text in _told(found, rule, each, verbose)]
             lines += told if verbose else told[:_LINES]
             if len(told) > _LINES and not verbose:
@@ -93,7 +93,7 @@ def as_json(checked: Sequence[Checked], rules: Sequence[Rule], fail_on: Severity
             entry.update(verdict=each.verdict, rules_run=each.rules, numbers=each.numbers)
         if each.broken:
             entry["rules_failed"] = dict(each.broken)
-        entry.update(errors=each.count("error"), warnings=each.count("warning"))
+        entry.update(errors=each.count("error"), warnings=each.count("warning"), notes=each.count("note"))
         entry["findings"] = [
             {
                 "code": finding.code,

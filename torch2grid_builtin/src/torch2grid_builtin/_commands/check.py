@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import click
@@ -32,7 +31,7 @@ from torch2grid_core import (
 )
 from torch2grid_core.commands import choose_rules, settings_options, summary_line, unforeseen
 from torch2grid_core.measures import executor_of
-from torch2grid_core.pages import whole_file
+from torch2grid_core.pages import write_file
 from torch2grid_core.text import counted, did_you_mean, visible, without_secrets
 
 CLEAN, FINDINGS, UNREADABLE = 0, 1, 2
@@ -114,7 +113,7 @@ def _params() -> list[click.Parameter]:
             multiple=True,
             callback=_levels,
             metavar="CODE=LEVEL,…",
-            help="severity of a rule's findings: error, warning or off",
+            help="severity of a rule's findings: error, warning, note or off",
         ),
         click.Option(
             ["--expect"], metavar="FILE", help="file that states what the model has to be, and which findings are accepted"
@@ -173,7 +172,7 @@ def _formats(context: click.Context, parameter: click.Parameter, value: str) -> 
         name, equals, path = each.partition("=")
         if name not in REPORTS:
             near = did_you_mean(name, REPORTS)
-            raise click.BadParameter(f"no report {name!r}{near}; there are {', '.join(REPORTS)}", context, parameter)
+            raise click.BadParameter(f"no report {name!r}{near}", context, parameter)
         if name in found or (equals and not path):
             raise click.BadParameter(f"{each!r}: {'is named twice' if name in found else 'needs a file'}", context, parameter)
         found[name] = path or STDOUT
@@ -222,6 +221,8 @@ def check_models(manager: PluginManager, models: Sequence[str], asked: Asked) ->
     manager.loaders(models[0], asked.settings.loader or "")  # so does an unknown loader
     executor_of(manager, asked.settings.executor)  # or executor
     _keep_what_is_read(models, asked)
+    for path in (*asked.formats.values(), *([asked.written] if asked.written else [])):
+        manager.target(path)  # and a location that nothing can be written to
     checked = []
     for model in models:
         checked.append(_check_one(manager, model, rules, asked, unusable, expected))
@@ -229,12 +230,11 @@ def check_models(manager: PluginManager, models: Sequence[str], asked: Asked) ->
             _write(as_text(checked[-1:], rules, asked.fail_on, asked.settings.verbose))
     for name, path in asked.formats.items():
         if path != STDOUT:
-            with whole_file(Path(path), "--format") as file:
-                file.write(REPORTS[name](checked, rules, asked.fail_on).encode())
+            write_file(manager, path, REPORTS[name](checked, rules, asked.fail_on).encode(), "--format")
         elif name != "text":
             _write(REPORTS[name](checked, rules, asked.fail_on))
     if manifest is not None and asked.written and checked[0].checkpoint is not None and manifest.code not in checked[0].broken:
-        write_manifest(asked.written, manifest.seen, checked[0].checkpoint)
+        write_manifest(manager, asked.written, manifest.seen, checked[0].checkpoint)
     if any(each.error or each.broken for each in checked):
         return UNREADABLE
     return FINDINGS if any(each.fails(asked.fail_on) for each in checked) else CLEAN

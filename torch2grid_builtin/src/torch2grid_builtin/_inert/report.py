@@ -76,7 +76,7 @@ def not_run(actions: Actions) -> list[Action]:
     listed = [_action(each) for each in asked[: limits.NOT_RUN]]
     rest = asked[limits.NOT_RUN :]
     if rest:
-        severity: Severity = "error" if any(each.severity == "error" for each in rest) else "warning"
+        severity: Severity = "error" if any(each.severity == "error" for each in rest) else "note"
         listed.append(Action("import", f"{len(rest):,} other names", "", severity, len(rest)))
     return listed
 

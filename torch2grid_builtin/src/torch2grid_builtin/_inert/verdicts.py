@@ -83,7 +83,7 @@ def allowed(module: str, name: str) -> int:
 
 def severity(module: str, name: str, kind: ActionKind) -> Severity:
     """That of doing *kind* with a name which is not allowed it."""
-    return "error" if kind in ("call", "run") or family(module, name) else "warning"
+    return "error" if kind in ("call", "run") or family(module, name) else "note"
 
 
 def danger(module: str, name: str, kind: ActionKind, severity: Severity) -> tuple[int, int]:

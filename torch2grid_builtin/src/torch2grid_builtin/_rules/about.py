@@ -6,6 +6,7 @@ import math
 import re
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,18 @@ _MASK = re.compile(r"mask(?!_(token|emb))", re.IGNORECASE)
 _RECORD = re.compile(r"best|score|kth_value|metric|(^|_)(min|max)_vals?$", re.IGNORECASE)
 _READ = 1 << 26  # weights of a mask that are looked at one by one
 
-_last: tuple[weakref.ref[Checkpoint], Sequence[tuple[str, LazyTensor]]] | None = None
+
+@dataclass(slots=True)
+class _Weight:
+    """A tensor that is a weight by name and shape. learned: see there. mask: whether it is one; ``None`` until asked."""
+
+    name: str
+    tensor: LazyTensor
+    learned: bool
+    mask: bool | None = None
+
+
+_last: tuple[weakref.ref[Checkpoint], Sequence[_Weight]] | None = None  # looked up once for all rules
 
 
 def own(checkpoint: Checkpoint, results: Mapping[str, Any]) -> Iterator[tuple[LazyTensor, Any]]:
@@ -71,18 +83,28 @@ def weights(checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> It
     Left out are biases, figures about data, scales and zero points, codes of quantised weights, states, and masks. summaries:
     of each tensor, by name.
     """
-    for name, tensor in _named_weights(checkpoint):
-        if name in summaries and not is_mask(tensor, summaries[name]):
-            yield tensor, summaries[name]
+    for each, summary in _weights(checkpoint, summaries):
+        yield each.tensor, summary
 
 
-def _named_weights(checkpoint: Checkpoint) -> Sequence[tuple[str, LazyTensor]]:
-    """What is no bias, figure, scale, state or code by name and shape; looked up once for all rules."""
+def _weights(checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> Iterator[tuple[_Weight, Distribution]]:
+    for each in _named_weights(checkpoint):
+        summary = summaries.get(each.name)
+        if summary is not None:
+            if each.mask is None:
+                each.mask = is_mask(each.tensor, summary)
+            if not each.mask:
+                yield each, summary
+
+
+def _named_weights(checkpoint: Checkpoint) -> Sequence[_Weight]:
+    """What is no bias, figure, scale, state or code by name and shape."""
     global _last
     if _last is None or _last[0]() is not checkpoint:
         stored = codes(checkpoint)
         found = (pair for pair in checkpoint.items() if pair[0] not in checkpoint.aliases and pair[0] not in stored)
-        _last = (weakref.ref(checkpoint), [pair for pair in found if _is_named_weight(pair[1], checkpoint)])
+        named = [(name, tensor) for name, tensor in found if _is_named_weight(tensor, checkpoint)]
+        _last = (weakref.ref(checkpoint), [_Weight(name, each, _is_learned(each, checkpoint)) for name, each in named])
     return _last[1]
 
 
@@ -97,9 +119,13 @@ def learned(checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> It
 
     Not the parameters of state spaces, as Mamba's ``A_log``, nor what an adapter adds to a weight.
     """
-    for tensor, summary in weights(checkpoint, summaries):
-        if not _CONSTRUCTED.search(_last_part(tensor)) and not is_change(tensor, checkpoint):
-            yield tensor, summary
+    for each, summary in _weights(checkpoint, summaries):
+        if each.learned:
+            yield each.tensor, summary
+
+
+def _is_learned(tensor: LazyTensor, checkpoint: Checkpoint) -> bool:
+    return not _CONSTRUCTED.search(_last_part(tensor)) and not is_change(tensor, checkpoint)
 
 
 def _last_part(tensor: LazyTensor) -> str:

@@ -26,7 +26,8 @@ def _print(summary: Distribution) -> Print:
     return summary.count, summary.zeros, summary.min, summary.max, summary.mean, summary.l2
 
 
-def _equal(one: LazyTensor, other: LazyTensor) -> bool:
+def equal_tensors(one: LazyTensor, other: LazyTensor) -> bool:
+    """True where both have the same numbers in the same shape and dtype."""
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
     pairs = zip(one.flat_chunks(), other.flat_chunks(), strict=True)
@@ -92,7 +93,7 @@ class CopiedLayers(Rule):
             prints[_print(summary)].append(tensor)
         if len(prints) == 1:
             return {}  # all are one module, saved several times, or as they began
-        return {each.name: first.name for first, *others in prints.values() for each in others if _equal(first, each)}
+        return {each.name: first.name for first, *others in prints.values() for each in others if equal_tensors(first, each)}
 
 
 def _layers_of(name: str, other: str) -> tuple[str, str]:
@@ -111,7 +112,7 @@ def _is_whole(copy: str, source: str, checkpoint: Checkpoint, summaries: Mapping
     pairs = [(name, source + name.removeprefix(copy)) for name in own]
     alike = len(pairs) > 1 and all(name in summaries and other in summaries for name, other in pairs)
     alike = alike and all(_print(summaries[name]) == _print(summaries[other]) for name, other in pairs)
-    return alike and all(_equal(checkpoint[name], checkpoint[other]) for name, other in pairs)
+    return alike and all(equal_tensors(checkpoint[name], checkpoint[other]) for name, other in pairs)
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class AverageIsModel(Rule):
                     for ending in _endings(model.shown(name)):
                         own.setdefault(ending, name)
                 pairs = [(own[copy.shown(name)], name) for name in copy.names if name in found and copy.shown(name) in own]
-                same = [_print(found[one]) == _print(found[other]) for one, other in pairs]
-                if len(pairs) >= 2 and all(same) and all(_equal(checkpoint[one], checkpoint[other]) for one, other in pairs):
+                same = len(pairs) >= 2 and all(_print(found[one]) == _print(found[other]) for one, other in pairs)
+                if same and all(equal_tensors(checkpoint[one], checkpoint[other]) for one, other in pairs):
                     text = f"all {len(pairs):,} matrices of {copy.name} are those of {model.name}, weight for weight"
                     yield Finding(f"{text}: either nothing was averaged, or one of them was saved twice", pairs[0][1])

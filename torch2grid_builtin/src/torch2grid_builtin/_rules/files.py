@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 from torch2grid_builtin._codes import codes
+from torch2grid_builtin._rules.siblings import kind_of
 from torch2grid_core import Checkpoint, Finding, Rule, Settings, Severity
 from torch2grid_core.sources import is_floating
 
-_SHOWN = 3
+_SIBLINGS = 3
 
 
 class MixedDtypes(Rule):
@@ -18,7 +19,7 @@ class MixedDtypes(Rule):
 
     name: ClassVar[str] = "mixed_dtypes"
     code: ClassVar[str] = "T301"
-    severity: ClassVar[Severity] = "warning"
+    severity: ClassVar[Severity] = "note"
 
     def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         stored = codes(checkpoint)
@@ -32,7 +33,25 @@ class MixedDtypes(Rule):
             listed = ", ".join(f"{count:,} {dtype}" for dtype, count in counts)
             rarest = counts[-1][0]
             names = [name for name, dtype in floating.items() if dtype == rarest]
-            yield Finding(f"tensors of {len(counts)} floating types: {listed}; this is the first {rarest}", names[0])
+            text = f"tensors of {len(counts)} floating types: {listed}; this is the first {rarest}"
+            yield from self._among_siblings(checkpoint, floating) or [Finding(text, names[0])]
+
+    def _among_siblings(self, checkpoint: Checkpoint, floating: Mapping[str, str]) -> list[Finding]:
+        """A warning where like tensors of three layers or more differ: no recipe of mixed precision does that."""
+        kinds: dict[Any, dict[str, str]] = defaultdict(dict)
+        for name, dtype in floating.items():
+            kind, layer = kind_of(name)
+            if layer >= 0:
+                kinds[kind, checkpoint[name].shape][name] = dtype
+        for members in kinds.values():
+            (usual, count), *others = Counter(members.values()).most_common()
+            if others and len(members) >= _SIBLINGS:
+                rarest = others[-1][0]
+                first = next(name for name, dtype in members.items() if dtype == rarest)
+                text = f"is {rarest}, and {count:,} of its {len(members) - 1:,} siblings are {usual}"
+                advice = "a conversion was interrupted, or a layer comes from another file"
+                return [Finding(f"{text}: {advice}", first, severity="warning")]
+        return []
 
 
 class ZeroSize(Rule):
@@ -55,7 +74,7 @@ class TiedWeights(Rule):
 
     name: ClassVar[str] = "tied_weights"
     code: ClassVar[str] = "T303"
-    severity: ClassVar[Severity] = "warning"
+    severity: ClassVar[Severity] = "note"
     judges: ClassVar[Literal["file"]] = "file"
     together: ClassVar[Mapping[str, str]] = {"^shares": "share their weights with others", "^is a part": "are parts of others"}
 

@@ -13,7 +13,7 @@ import numpy as np
 from torch2grid_builtin._rules.about import FEW, is_place_table, is_type_table, learned, share_text, size_text
 from torch2grid_builtin._rules.texture import BLOCK, TINY, FlatTensor, Seen, Texture, runs_of
 from torch2grid_builtin._rules.waves import Waves
-from torch2grid_core import Checkpoint, Finding, LazyTensor, Rule, Settings, Severity
+from torch2grid_core import Checkpoint, Finding, LazyTensor, Need, Rule, Settings, Severity
 from torch2grid_core.measures import Distribution, Summary
 from torch2grid_core.sources import as_float, is_floating
 
@@ -34,9 +34,18 @@ _MANY = 4  # strays, from which their places say whether they are neighbours
 def judged(checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> Iterator[tuple[LazyTensor, Distribution]]:
     """The matrices and kernels whose single weights are judged: stored as floating numbers of 16 bits or more."""
     for tensor, summary in learned(checkpoint, summaries):
-        plain = is_floating(tensor.dtype) and tensor.dtype.itemsize > 1 and tensor.name not in checkpoint.composed
-        if plain and tensor.ndim >= 2 and tensor.shape[0] > 1 and tensor.size >= _LEAST and summary.finite:
+        if summary.finite and _has_texture(tensor, checkpoint):
             yield tensor, summary
+
+
+def _has_texture(tensor: LazyTensor, checkpoint: Checkpoint) -> bool:
+    plain = is_floating(tensor.dtype) and tensor.dtype.itemsize > 1 and tensor.name not in checkpoint.composed
+    return plain and tensor.ndim >= 2 and tensor.shape[0] > 1 and tensor.size >= _LEAST
+
+
+def _needs(checkpoint: Checkpoint) -> dict[str, Need[Any]]:
+    names = [name for name, tensor in checkpoint.items() if _has_texture(tensor, checkpoint)]
+    return {"summary": Summary(brief=True), "texture": Texture().about(names)}
 
 
 def _told(tensor: LazyTensor, flat: int) -> str:
@@ -94,7 +103,7 @@ class Runs(Rule):
     chance: float = field(default=1e-9, metadata={"help": "a run is named where chance explains it less often than this"})
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
-        return {"summary": Summary(brief=True), "texture": Texture()}
+        return _needs(checkpoint)
 
     def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         for tensor, summary in judged(checkpoint, results["summary"]):
@@ -165,7 +174,7 @@ class Strays(Rule):
     certain: float = field(default=100.0, metadata={"help": "how many times the largest other weight is an error"})
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
-        return {"summary": Summary(brief=True), "texture": Texture()}
+        return _needs(checkpoint)
 
     def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         for tensor, _ in judged(checkpoint, results["summary"]):
@@ -240,8 +249,17 @@ def robust_spread(sample: np.ndarray[Any, Any]) -> float:
     """The largest of the quantiles of |w| at 50, 90 and 97 %, each in units of the same of a standard normal distribution."""
     if len(sample) < _LEAST // 2:
         return 0.0
-    middle, upper, tail = np.quantile(np.abs(sample), (0.5, 0.9, 0.97)).tolist()
-    return float(max(middle / 0.6745, upper / 1.645, tail / 2.17))
+    ordered = np.sort(np.abs(sample))
+    shares = ((0.5, 0.6745), (0.9, 1.645), (0.97, 2.17))
+    return max(_quantile(ordered, share) / usual for share, usual in shares)
+
+
+def _quantile(ordered: np.ndarray[Any, Any], share: float) -> float:
+    """As ``numpy.quantile`` of numbers in order, of which there are two or more; that takes ten times as long for a few."""
+    place = share * (len(ordered) - 1)
+    below = min(int(place), len(ordered) - 2)
+    low, high = float(ordered[below]), float(ordered[below + 1])
+    return low + (high - low) * (place - below)
 
 
 @dataclass(frozen=True)
@@ -255,7 +273,7 @@ class RepeatedBlocks(Rule):
     least: int = field(default=32, metadata={"help": "weights of the shortest block that is named"})
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
-        return {"summary": Summary(brief=True), "texture": Texture()}
+        return _needs(checkpoint)
 
     def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         for tensor, _ in judged(checkpoint, results["summary"]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,6 +27,11 @@ FLOAT16_MAX = 65504.0
 FLOAT16_ZERO = 2.0**-25  # a smaller |weight| rounds to zero
 
 
+@lru_cache(maxsize=64)
+def _least_normal(dtype: np.dtype[Any]) -> float | None:
+    return NORMAL.get(dtype.name)  # numpy spells a name anew each time
+
+
 @dataclass(frozen=True)
 class Subnormal(Rule):
     """a large share of subnormal weights, which have lost digits and are slow"""
@@ -42,7 +48,7 @@ class Subnormal(Rule):
 
     def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
         for tensor, summary in own(checkpoint, results["summary"]):
-            least = NORMAL.get(tensor.dtype.name)
+            least = _least_normal(tensor.dtype)
             if least is None or summary.count < LEAST:
                 continue
             count = summary.near_zero(least) - summary.zeros
@@ -76,7 +82,7 @@ class Float16Range(Rule):
         for tensor, summary in weights(checkpoint, results["summary"]):
             if not is_floating(tensor.dtype) or not summary.finite:
                 continue
-            stored = tensor.dtype.name == "float16"
+            stored = tensor.dtype == np.float16
             if summary.absmax > FLOAT16_MAX or (stored and summary.absmax == FLOAT16_MAX):
                 index = first_index(tensor, within(FLOAT16_MAX))
                 if stored:

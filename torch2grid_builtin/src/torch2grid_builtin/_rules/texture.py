@@ -7,7 +7,7 @@ places chosen by the lowest bits of the values are the same in both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -65,6 +65,23 @@ class Texture(Need[Seen]):
         (tensor,) = tensors.values()
         return _Texture(tensor)
 
+    def collectors(self, tensors: Sequence[LazyTensor], stored: Array) -> Sequence[Collector]:
+        found, starts, start = [_Texture(each) for each in tensors], list[int](), 0
+        alike: dict[int, list[int]] = {}
+        for place, each in enumerate(tensors):
+            alike.setdefault(each.size, []).append(place)
+            starts.append(start)
+            start += each.size
+        for size, places in alike.items():
+            rows = np.stack([stored[starts[place] : starts[place] + size] for place in places])
+            usual = _usual(found[places[0]], rows) if found[places[0]].looks else {}
+            for row, place in enumerate(places):
+                if row in usual:
+                    found[place].seen = usual[row]
+                else:
+                    found[place].update(Chunk(tensors[place].name, 0, rows[row]))
+        return found
+
 
 class _Texture(Collector):
     def __init__(self, tensor: LazyTensor) -> None:
@@ -88,6 +105,7 @@ class _Texture(Collector):
         self.hashes: list[Array] = []
         self.kept = 0
         self.crowded = False
+        self.seen: Seen | None = None  # of a small tensor that was seen together with others
 
     def update(self, chunk: Chunk) -> None:
         if not self.looks or not len(chunk.stored):
@@ -147,15 +165,12 @@ class _Texture(Collector):
     def _take_windows(self, start: int, bits: Array) -> None:
         if self.kept > _WINDOWS or len(bits) < self.window:
             return
-        places = np.flatnonzero((bits[: len(bits) - self.window + 1] & bits.dtype.type(self.mask)) == (_ANCHOR & self.mask))
+        places = _few_places((bits[: len(bits) - self.window + 1] & bits.dtype.type(self.mask)) == (_ANCHOR & self.mask))
         if not len(places):
             return
         windows = np.ndarray((len(bits) - self.window + 1, self.window), bits.dtype, bits, 0, 2 * bits.strides)[places]
         words = windows.view(np.uint64)
-        hashes = np.zeros(len(places), np.uint64)
-        for each in words.T:
-            hashes = (hashes ^ each) * np.uint64(0x9E3779B97F4A7C15)
-            hashes ^= hashes >> np.uint64(29)
+        hashes = _hashes(words, np.zeros(len(places), np.uint64))
         same = np.flatnonzero(words[:, 0] == words[:, 1])  # as it is where all weights are the same
         same = same[(windows[same] == windows[same, :1]).all(axis=1)]
         if len(same):
@@ -172,6 +187,8 @@ class _Texture(Collector):
         self.crowded = self.crowded or other.crowded
 
     def result(self) -> Seen:
+        if self.seen is not None:
+            return self.seen
         alike, tiny = (np.sort(np.concatenate(each)) if each else np.empty(0, np.int64) for each in (self.alike, self.tiny))
         sample = np.concatenate(self.sample) if self.sample else np.empty(0)
         pairs, more = self._pairs()
@@ -200,6 +217,64 @@ class _Texture(Collector):
         pairs = np.stack((places[again], places[again + 1]), axis=1)
         pairs = pairs[np.lexsort((pairs[:, 0], pairs[:, 1] - pairs[:, 0]))]
         return pairs[:_PAIRS], len(pairs) > _PAIRS
+
+
+def _usual(one: _Texture, rows: Array) -> dict[int, Seen]:
+    """What is seen of small tensors of one size, by number, of those *rows* in which nothing is remarkable.
+
+    one: what would look at one of them. Whatever is not as in most tensors is left to it: numbers that are not finite, zeros
+    in the sample, weights far beyond the others, runs, and places from which on the same numbers may stand.
+    """
+    bits, count = bits_of(rows), rows.shape[1]
+    chunk = Chunk("", 0, rows.reshape(-1))
+    sizes, values = chunk.sizes.reshape(rows.shape), chunk.values.reshape(rows.shape)
+    largest = sizes.max(axis=1)
+    sampled = sizes[:, :: max(count // 512, 1) | 1]
+    if sampled.shape[1] < _FEW:
+        return {}
+    place = sampled.shape[1] * 9 // 10
+    ninth = np.partition(sampled, place, axis=1)[:, place]
+    limits = _BEYOND * ninth.view(one.native).astype(np.float64)
+    largest_numbers = largest.view(one.native).astype(np.float64)
+    usual = (largest < one.infinite) & (sampled.min(axis=1) > 0) & (largest_numbers <= limits)
+    whole = count // BLOCK * BLOCK
+    words = bits[:, :whole].reshape(len(rows), -1, BLOCK).view(np.uint64)
+    usual &= ~(words[:, :, 0] == words[:, :, 1]).any(axis=1)
+    usual &= ~(sizes[:, :whole:BLOCK] < one.tiny_from).any(axis=1)
+    kept = np.flatnonzero(usual)
+    usual[kept[_repeats(one, bits[kept])]] = False
+    sample = np.sort(values[:, :: one.step].astype(np.float64), axis=1)
+    return {row: Seen(sample=sample[row], next=float(largest_numbers[row])) for row in np.flatnonzero(usual).tolist()}
+
+
+def _repeats(one: _Texture, bits: Array) -> Array:
+    """Which of the rows of *bits* may hold a window twice that is looked at: all that do, and hardly another."""
+    rows, places = np.nonzero((bits[:, : bits.shape[1] - one.window + 1] & bits.dtype.type(one.mask)) == (_ANCHOR & one.mask))
+    windows = np.lib.stride_tricks.sliding_window_view(bits, one.window, axis=1)[rows, places]
+    hashes = _hashes(windows.view(np.uint64), rows.astype(np.uint64))
+    order = np.argsort(hashes, kind="stable")
+    again = hashes[order[1:]] == hashes[order[:-1]]
+    return np.unique(rows[order[1:][again]])
+
+
+def _hashes(words: Array, begin: Array) -> Array:
+    """A number for each row of *words*, 64 bits each, equal for equal rows that *begin* with the same number."""
+    hashes = begin
+    for each in words.T:
+        hashes = (hashes ^ each) * np.uint64(0x9E3779B97F4A7C15)
+        hashes ^= hashes >> np.uint64(29)
+    return hashes
+
+
+def _few_places(found: Array) -> Array:
+    """Where *found*, 1-D, is true; quick where it seldom is: eight at a time are looked at first."""
+    whole = len(found) // 8 * 8
+    words = found[:whole].view(np.uint64)
+    near = np.flatnonzero(words != 0)
+    inside = np.flatnonzero(words[near].view(bool))
+    rest = np.flatnonzero(found[whole:]) + whole
+    places: Array = np.concatenate((near[inside >> 3] * 8 + (inside & 7), rest))
+    return places
 
 
 def _starts(places: Array) -> Array:

@@ -122,7 +122,7 @@ def remarks(checkpoint: Checkpoint) -> Iterator[str]:
     yield from (f"not run: {action}" for action in risky[:_MOST_CALLS])
     if len(risky) > _MOST_CALLS:
         yield f"not run: {len(risky) - _MOST_CALLS} more"
-    others = [action for action in actions if action.severity == "warning"]
+    others = [action for action in actions if action.severity != "error"]
     if others:
         more = f", and so {len(others) - 1:,} more of other packages" if len(others) > 1 else ""
         yield f"not run: {others[0]}{more}"

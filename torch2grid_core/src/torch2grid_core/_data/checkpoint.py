@@ -20,7 +20,7 @@ from torch2grid_core._guard import Origin, describe_value, guarded, not_run, ret
 from torch2grid_core._text import counted, did_you_mean, visible, without_secrets
 
 Told = TypeVar("Told")
-Severity = Literal["error", "warning"]
+Severity = Literal["error", "warning", "note"]  # the gravest first
 ActionKind = Literal["call", "make", "state", "items", "import", "run", "hold"]
 
 _LINES = {
@@ -51,7 +51,7 @@ class Action:
     ``items`` to one; ``import`` alone; ``run`` source code that the file brings along; ``hold`` what
     may do any of these and could not be read. what: the callee with its first
     arguments, or the name, as short text. name: dotted, as the file states it; empty where *what* stands for several.
-    severity: ``error`` where it may run any code, ``warning`` for a class of another package that is only made and filled.
+    severity: ``error`` where it may run any code, ``note`` for a class of another package that is only made and filled.
     count: how often.
     """
 
@@ -94,7 +94,7 @@ class Problem:
 
     message: str
     tensor: str = ""
-    severity: Literal["error", "warning"] = "error"
+    severity: Severity = "error"
 
 
 @dataclass(frozen=True)

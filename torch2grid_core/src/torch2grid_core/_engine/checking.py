@@ -58,7 +58,7 @@ def choose_rules(rules: Iterable[Rule], select: Sequence[str] = (), ignore: Sequ
             told = "it has no code:" if code is None else f"its code is {code!r}, not"
             raise origin_of(rule).error(f"{told} letters and three digits, as in X101")
         if rule.severity not in SEVERITIES:
-            raise origin_of(rule).error(f"its severity is {rule.severity!r}, neither error nor warning")
+            raise origin_of(rule).error(f"its severity is {rule.severity!r}, not error, warning or note")
         if rule.judges not in ("values", "weights", "file"):
             raise origin_of(rule).error(f"its judges is {rule.judges!r}, not values, weights or file")
     known = sorted(rules, key=lambda rule: rule.code)
@@ -243,7 +243,7 @@ def _wrong(each: Any) -> str:
         if not isinstance(value, str):
             return f"a Finding whose {name} is {describe_value(value)}, not a text"
     if each.severity not in (None, *SEVERITIES):
-        return f"a Finding whose severity is {describe_value(each.severity)}, neither error nor warning"
+        return f"a Finding whose severity is {describe_value(each.severity)}, not error, warning or note"
     index = each.index
     if index is not None and not (isinstance(index, tuple) and all(isinstance(one, Integral) for one in index)):
         return f"a Finding whose index is {describe_value(index)}, not a tuple of whole numbers"

@@ -184,12 +184,11 @@ def alike(tensor: LazyTensor, asks: Sequence[Ask], then: Then | None) -> Hashabl
 def _together(tasks: Sequence[Task]) -> list[Outcome]:
     """What each task brings; nothing where something fails, so that it fails of the tensor alone that it is about."""
     tensors, asks = [task.tensors[0] for task in tasks], tasks[0].asks
-    names, sizes = [tensor.name for tensor in tensors], [tensor.size for tensor in tensors]
     stored, found = read_together(tensors), [Outcome() for _ in tasks]
     try:
         for each in gatherers_of(asks):
             places = [(place, ask) for place, ask in enumerate(asks) if any(ask is own for own in each.asks)]
-            collectors = each.need.collectors(names, sizes, stored)
+            collectors = each.need.collectors(tensors, stored)
             for task, outcome, collector in zip(tasks, found, collectors, strict=True):
                 for name, count in each.need.counted(collector).items() if each.need.counts_not_finite else ():
                     if count:

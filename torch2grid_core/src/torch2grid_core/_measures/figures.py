@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from torch2grid_core._data.crc import crc32, crc32_combine
-from torch2grid_core._data.dtypes import has_sizes
+from torch2grid_core._data.dtypes import as_float, has_sizes
 from torch2grid_core._measures.need import Chunk, Collector, First, Need
 from torch2grid_core._summary.distribution import Distribution
-from torch2grid_core._summary.duplicates import DuplicateUnits, Sketch, duplicate_units, has_rows
+from torch2grid_core._summary.duplicates import DuplicateUnits, Sketch, are_unlike, duplicate_units, has_rows
 from torch2grid_core._summary.largest import LargestWeights
 from torch2grid_core._summary.not_finite import NotFiniteCount, count_not_finite
 from torch2grid_core._summary.profile import UnitProfile
@@ -56,8 +56,11 @@ class Summary(Need[Distribution]):
     def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
         return _Summary(next(iter(tensors), ""), Distribution(self.thresholds, self.brief))
 
-    def collectors(self, names: Sequence[str], sizes: Sequence[int], stored: Array) -> Sequence[Collector]:
-        return list(map(_Summary, names, Distribution.of_each(stored, sizes, self.thresholds, self.brief)))
+    def collectors(self, tensors: Sequence[LazyTensor], stored: Array) -> Sequence[Collector]:
+        return list(map(_Summary, [each.name for each in tensors], self._of_each(tensors, stored)))
+
+    def _of_each(self, tensors: Sequence[LazyTensor], stored: Array) -> list[Distribution]:
+        return Distribution.of_each(stored, [each.size for each in tensors], self.thresholds, self.brief)
 
     def finish(self, gathered: Any) -> Distribution:
         return gathered.distribution.settle()  # type: ignore[no-any-return]
@@ -88,15 +91,19 @@ class Profile(Need[UnitProfile]):
         return True
 
     def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
-        return _Profile(_only(tensors))
+        tensor = _only(tensors)
+        return _Profile(tensor, UnitProfile(tensor.shape))
+
+    def collectors(self, tensors: Sequence[LazyTensor], stored: Array) -> Sequence[Collector]:
+        return list(map(_Profile, tensors, UnitProfile.of_each([each.shape for each in tensors], as_float(stored))))
 
     def finish(self, gathered: Any) -> UnitProfile:
         return gathered.profile  # type: ignore[no-any-return]
 
 
 class _Profile(Collector):
-    def __init__(self, tensor: LazyTensor) -> None:
-        self.profile, self.looks_at_bits = UnitProfile(tensor.shape), has_sizes(tensor.dtype)
+    def __init__(self, tensor: LazyTensor, profile: UnitProfile) -> None:
+        self.profile, self.looks_at_bits = profile, has_sizes(tensor.dtype)
 
     def update(self, chunk: Chunk) -> None:
         if self.looks_at_bits:
@@ -125,16 +132,20 @@ class _SummaryAndProfile(Need[Any]):
         return True
 
     def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
-        return _BothFigures(_only(tensors), self.summary)
+        tensor = _only(tensors)
+        return _BothFigures(tensor, UnitProfile(tensor.shape), Distribution(self.summary.thresholds, self.summary.brief))
+
+    def collectors(self, tensors: Sequence[LazyTensor], stored: Array) -> Sequence[Collector]:
+        profiles = UnitProfile.of_each([each.shape for each in tensors], as_float(stored))
+        return list(map(_BothFigures, tensors, profiles, self.summary._of_each(tensors, stored)))
 
     def counted(self, gathered: Any) -> Mapping[str, NotFiniteCount]:
         return self.summary.counted(gathered)
 
 
 class _BothFigures(Collector):
-    def __init__(self, tensor: LazyTensor, summary: Summary) -> None:
-        self.tensor, self.profile = tensor.name, UnitProfile(tensor.shape)
-        self.distribution = Distribution(summary.thresholds, summary.brief)
+    def __init__(self, tensor: LazyTensor, profile: UnitProfile, distribution: Distribution) -> None:
+        self.tensor, self.profile, self.distribution = tensor.name, profile, distribution
         self.looks_at_bits = has_sizes(tensor.dtype)
 
     def update(self, chunk: Chunk) -> None:
@@ -240,11 +251,25 @@ class Duplicates(Need[DuplicateUnits]):
     def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
         return _Duplicates(self, _only(tensors))
 
+    def collectors(self, tensors: Sequence[LazyTensor], stored: Array) -> Sequence[Collector]:
+        values, found, start = as_float(stored), list[Collector](), 0
+        unlike = are_unlike([each.shape for each in tensors], values, self.cosine)
+        for tensor, known in zip(tensors, unlike, strict=True):
+            each = _Duplicates(self, tensor)
+            if known and each.sketch is not None:
+                each.unlike = True
+            elif each.sketch is not None:
+                each.sketch.update(0, values[start : start + tensor.size])
+            found.append(each)
+            start += tensor.size
+        return found
+
 
 class _Duplicates(Collector):
     def __init__(self, need: Duplicates, tensor: LazyTensor) -> None:
         self.need, self.tensor, self.rows = need, tensor, has_rows(tensor)
         self.sketch = Sketch(tensor.shape) if self.rows and tensor.shape[0] <= need.max_units else None
+        self.unlike = False  # True where it is known already that no unit repeats another
 
     def update(self, chunk: Chunk) -> None:
         if self.sketch is not None:
@@ -253,6 +278,8 @@ class _Duplicates(Collector):
     def result(self) -> DuplicateUnits:
         if self.sketch is None:
             return DuplicateUnits(self.tensor.shape[0] if self.rows else 0, False)
+        if self.unlike:
+            return DuplicateUnits(self.sketch.units, True)
         return duplicate_units(self.tensor, self.sketch, self.need.cosine)
 
 

@@ -198,14 +198,13 @@ class Need(Generic[R]):
         """
         raise NotImplementedError(f"{type(self).__name__} has neither collector nor compute")
 
-    def collectors(self, names: Sequence[str], sizes: Sequence[int], stored: Array) -> Sequence[Collector]:
+    def collectors(self, tensors: Sequence[LazyTensor], stored: Array) -> Sequence[Collector]:
         """A collector for each of many small tensors, which has seen all of it: what those of one tensor alone would gather.
 
         For needs of one tensor each, whose collectors make much ado of a few weights; the others leave it as it is.
 
         Args:
-            names: of the tensors, all of one dtype.
-            sizes: how many weights each has, 1 or more.
+            tensors: of one weight or more each, all of one dtype.
             stored: the weights of all, 1-D, one after the other.
         """
         raise NotImplementedError(f"{type(self).__name__} has no collectors of many tensors")

@@ -10,12 +10,15 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from torch2grid_core._errors import Torch2GridError
+from torch2grid_core._errors import Torch2GridError, UsageError
 from torch2grid_core._pictures.origin import PageOrigin
 from torch2grid_core._pictures.page import Page
-from torch2grid_core._text import safe_filename
+from torch2grid_core._text import safe_filename, without_secrets
+
+if TYPE_CHECKING:
+    from torch2grid_core._plugins.manager import PluginManager
 
 STDOUT = "-"
 
@@ -38,6 +41,23 @@ def whole_file(path: Path, option: str = "--output") -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def write_file(manager: PluginManager, location: str, content: bytes, option: str = "--output") -> None:
+    """Write *content* at *location*, a path or one such as ``s3://bucket/report.json``: all of it, or nothing.
+
+    option: of the command line, that chooses the place. Raises ``Torch2GridError`` where it cannot be written, ``UsageError``
+    for a location that names no file; see ``PluginManager.target``.
+    """
+    if manager.target(location) is None:
+        with whole_file(Path(location), option) as file:
+            file.write(content)
+        return
+    folder, _, name = location.rpartition("/")
+    target = manager.target(folder)
+    if target is None or not name:
+        raise UsageError(f"{option} {without_secrets(location)}: names no file")
+    target.put(name, content)
 
 
 @contextlib.contextmanager

@@ -192,10 +192,10 @@ class Distribution(Figures):
         self._count += len(numbers)
         self._take_extremes(low, high)
         self._moments.add(moments)
-        least = int(sizes.min())  # there is nothing to count below most thresholds
-        self._zeros += 0 if least else int(np.count_nonzero(sizes == 0))
-        bounds = [least_size(each, numbers.dtype) for each in self._thresholds]
-        self._add_near(int(np.count_nonzero(sizes < each)) if least < each else 0 for each in bounds)
+        bounds = [1, *(least_size(each, numbers.dtype) for each in self._thresholds)]  # below 1 is 0
+        zeros, *near = _counts_below(sizes, bounds)
+        self._zeros += zeros
+        self._add_near(near)
 
     def _add_narrow(self, piece: Array) -> None:
         """Weights of 8 or 16 bits: their patterns are counted, everything else is done once, in ``settle``."""
@@ -382,6 +382,18 @@ def _counts_of(mask: Array, starts: Array) -> list[int]:
     if not mask.any():
         return [0] * len(starts)
     return np.add.reduceat(mask, starts, dtype=np.intp).tolist()  # type: ignore[no-any-return]
+
+
+def _counts_below(sizes: Array, bounds: Sequence[int]) -> list[int]:
+    """How many of *sizes*, which are unsigned, are below each of *bounds*.
+
+    Most are below none. So eight at a time are looked at, and only where one is below the greatest bound, each by itself.
+    """
+    whole = len(sizes) // 8 * 8
+    rows = sizes[:whole].reshape(-1, 8)
+    near = np.flatnonzero((sizes[:whole] < max(bounds)).view(np.uint64) != 0)
+    parts = rows[near], sizes[whole:]
+    return [sum(int(np.count_nonzero(part < bound)) for part in parts) for bound in bounds]
 
 
 def _extremes(numbers: Array) -> tuple[float, float]:

@@ -16,15 +16,20 @@ import numpy as np
 from torch2grid_core._array import Array
 from torch2grid_core._data.dtypes import as_float, is_floating
 from torch2grid_core._data.tensor import LazyTensor
+from torch2grid_core._summary.stacks import stacks
 
 DIMENSIONS = 16  # numbers a unit
 _TILE = 1 << 14  # columns with signs of their own; the signs of a later tile are these times one row
+_WIDE = 512  # weights: of wider units every other stripe of columns is projected
+_STRIPES = 16
 NARROW = 8  # units of fewer weights other than zero are nearly parallel by chance: only equal ones are reported
 _STRETCH = 65.0  # squared distance of two projections by that of the vectors, exceeded once in ten million
 _ROWS = 128  # compared at once
 _SCREENED = 128  # looked at once, before any is compared
-_FIRST = 8  # numbers of a sketch that are looked at before the others
+_FIRST = 10  # numbers of a sketch that are looked at before the others
 _SLACK = 1.01  # for what float32 rounds
+_MEET, _TOGETHER = 256, 1 << 20  # units of a small tensor that meet each other at once, and pairs of several tensors
+_ROUNDED = 1e-4  # of a cosine of float32, at most
 _READ_BYTES = 4 << 20
 _KEPT_BYTES = 64 << 20  # of units that others are compared with
 FALSE_ALARM = 1e-3  # pairs of one tensor that chance may be expected to report
@@ -41,12 +46,16 @@ class Sketch:
     projections is 16 times that of the vectors on average, and above 65 times once in ten million. S depends on
     nothing: the same numbers in every run.
 
+    Of units of more than 512 weights, every other stripe of columns is projected: half of two vectors is never farther apart
+    than all of them, so no pair is missed, and those that only the other half tells apart are read again.
+
     ``units`` rows of 17 numbers are kept in float32 (float64 for float64 weights).
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.units = shape[0]
         self.width = math.prod(shape[1:])
+        self._spans = _spans(self.width)
         self._totals: Array | None = None
         self._squares: Array | None = None
 
@@ -74,14 +83,13 @@ class Sketch:
             self._totals = np.zeros((self.units, DIMENSIONS), block.dtype)
             self._squares = np.zeros(self.units, block.dtype)
         self._squares[row : row + rows] += np.matmul(block[:, None, :], block[:, :, None])[:, 0, 0]  # BLAS' dot products
-        place = 0
-        while place < columns:
-            tile, first = divmod(column + place, _TILE)
-            step = min(_TILE - first, columns - place)
-            signs = _signs(min(_TILE, self.width), block.dtype.str)[first : first + step]
-            projected = block[:, place : place + step] @ signs
-            self._totals[row : row + rows] += projected * _tile_signs(tile) if tile else projected
-            place += step
+        signs = _signs(min(_TILE, self.width), block.dtype.str)
+        for begin, end in self._spans:
+            start, stop = max(begin, column), min(end, column + columns)
+            if start < stop:
+                tile, first = divmod(start, _TILE)
+                projected = block[:, start - column : stop - column] @ signs[first : first + stop - start]
+                self._totals[row : row + rows] += projected * _tile_signs(tile) if tile else projected
 
     def points(self) -> tuple[Array, Array]:
         """The units that can be compared and their projections once scaled to length 1: indices (n,), float32 (n, 16).
@@ -96,6 +104,19 @@ class Sketch:
         points = self._totals[known] / np.sqrt(self._squares[known])[:, None]
         finite = np.isfinite(points).all(axis=1)
         return known[finite], points[finite].astype(np.float32)
+
+
+@lru_cache(maxsize=64)
+def _spans(width: int) -> tuple[tuple[int, int], ...]:
+    """Which columns of units of *width* weights are projected, from and to, none of them in two tiles."""
+    step = -(-width // _STRIPES)
+    stripes = range(0, width, 2 * step) if width > _WIDE else (0,)
+    bounds = [(start, min(start + step, width) if width > _WIDE else width) for start in stripes]
+    return tuple(
+        (max(start, tile), min(stop, tile + _TILE))
+        for start, stop in bounds
+        for tile in range(start // _TILE * _TILE, stop, _TILE)
+    )
 
 
 @lru_cache(maxsize=2)
@@ -179,6 +200,30 @@ def duplicate_units(tensor: LazyTensor, sketch: Sketch, cosine: float) -> Duplic
         if chance_equal(distinct, len(known)) > FALSE_ALARM:
             groups = [group for group in map(_without_equal, groups) if len(group.units) > 1]
     return DuplicateUnits(sketch.units, True, tuple(groups))
+
+
+def are_unlike(shapes: Sequence[tuple[int, ...]], values: Array, cosine: float) -> list[bool]:
+    """Of each of many small tensors, of *shapes*, one after the other in *values*: True where surely no unit repeats another.
+
+    False says nothing. Those of one shape are looked at together: each unit meets each other.
+    """
+    found = [False] * len(shapes)
+    for shape, places, stacked in stacks(shapes, values):
+        if len(shape) < 2 or not 2 <= shape[0] <= _MEET:
+            continue
+        step = max(_TOGETHER // shape[0] ** 2, 1)
+        for start in range(0, len(places), step):
+            units = stacked[start : start + step].reshape(-1, shape[0], math.prod(shape[1:]))
+            with np.errstate(all="ignore"):
+                largest = np.abs(units).max(axis=2, keepdims=True)
+                units = np.where((largest > 0) & np.isfinite(largest), units / largest, 0)
+                length = np.sqrt(np.einsum("nij,nij->ni", units, units))[:, :, None]
+                directions = np.where(length > 0, units / length, 0)
+                cosines = np.matmul(directions, directions.transpose(0, 2, 1))
+            cosines[:, np.arange(shape[0]), np.arange(shape[0])] = 0
+            for place, most in zip(places[start : start + step], cosines.max(axis=(1, 2)).tolist(), strict=True):
+                found[place] = most < cosine - _ROUNDED
+    return found
 
 
 def _groups(tensor: LazyTensor, candidates: Sequence[Array], cosine: float) -> list[DuplicateGroup]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from torch2grid_core._array import Array
+from torch2grid_core._summary.stacks import stacks
 
 _OF_OUTPUTS = ("output_absmax", "_output_squares")
 _PIECE = 1 << 16  # weights taken at once: as float64 they stay in the second-level cache
@@ -37,6 +38,22 @@ class UnitProfile:
         self._output_squares = np.zeros(outputs)
         self._input_absmax = np.zeros(self._inputs)
         self._input_squares = np.zeros(self._inputs)
+
+    @classmethod
+    def of_each(cls, shapes: Sequence[tuple[int, ...]], values: Array) -> list[UnitProfile]:
+        """The profiles of many small tensors of *shapes*, whose weights stand in *values* one after the other."""
+        found = [cls(shape) for shape in shapes]
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            for _, places, stacked in stacks(shapes, values):
+                own = found[places[0]]
+                sizes = np.abs(stacked.astype(np.float64)).reshape(len(places), -1, own._inputs, own._kernel)
+                squares = sizes * sizes
+                largest, sums = sizes.max(axis=3), np.add.reduce(squares, axis=3)
+                figures = largest.max(axis=2), np.add.reduce(sums, axis=2), largest.max(axis=1), np.add.reduce(sums, axis=1)
+                for place, *each in zip(places, *figures, strict=True):
+                    one = found[place]
+                    one.output_absmax, one._output_squares, one._input_absmax, one._input_squares = each
+        return found
 
     def __repr__(self) -> str:
         inputs = f", {self._inputs:,} input units" if len(self.shape) > 1 else ""
@@ -101,16 +118,17 @@ class UnitProfile:
         """The sums of squares of the units; the sum of all weights, and of all squares."""
         total = sum_of_squares = 0.0
         scratch = np.empty(min(_PIECE, len(values)))
+        ones = np.ones(min(_PIECE, len(values)))  # a product with ones is the fastest sum
         for row, column, rows, columns, begin in _blocks(start, len(values), self._inputs):
-            block = scratch[: rows * columns].reshape(rows, columns)
-            np.copyto(block.reshape(-1), values[begin : begin + rows * columns])
-            across, down = np.ones(columns), np.ones(rows)  # a product with ones is the fastest sum
-            total += float((block @ across).sum())
-            np.multiply(block, block, out=block)
+            flat = scratch[: rows * columns]
+            block, across, down = flat.reshape(rows, columns), ones[:columns], ones[:rows]
+            np.copyto(flat, values[begin : begin + rows * columns])
+            total += float(np.add.reduce(block @ across))
+            np.multiply(flat, flat, out=flat)
             of_outputs = block @ across
             self._output_squares[row : row + rows] += of_outputs
             self._input_squares[column : column + columns] += down @ block
-            sum_of_squares += float(of_outputs.sum())
+            sum_of_squares += float(np.add.reduce(of_outputs))
         return total, sum_of_squares
 
     def _take_kernels(self, start: int, values: Array) -> float:

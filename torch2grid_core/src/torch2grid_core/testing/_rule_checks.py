@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from torch2grid_core._data.checkpoint import Checkpoint
-from torch2grid_core._engine.checking import CODE, Found, check as run_rules, choose_rules
+from torch2grid_core._engine.checking import CODE, SEVERITIES, Found, check as run_rules, choose_rules
 from torch2grid_core.testing._samples import settings
 from torch2grid_core.testing._subject import ADVICE, Subject, check, expect
 
@@ -22,7 +22,7 @@ def code_and_severity(subject: Subject) -> None:
     rule = subject.make()
     code = getattr(rule, "code", None)
     expect(isinstance(code, str) and CODE.fullmatch(code), f"code is {code!r}, not like T101")
-    expect(rule.severity in ("error", "warning"), f"severity is {rule.severity!r}, not error or warning")
+    expect(rule.severity in SEVERITIES, f"severity is {rule.severity!r}, not error, warning or note")
     expect(rule.judges in ("values", "weights", "file"), f"judges is {rule.judges!r}, not values, weights or file")
     mine = subject.cls.__module__.startswith("torch2grid_builtin.")
     expect(mine or not re.fullmatch(r"T\d+", str(code)), f"code is {code}: T belongs to torch2grid-builtin, take other letters")
@@ -45,7 +45,7 @@ def findings_say_where(subject: Subject) -> None:
             expect(one_line, f"{about}: a message is {found.message!r}, not one line")
             known = found.tensor in checkpoint or found.tensor == ""
             expect(known, f"{about}: a finding is about {found.tensor[:40]!r}, which is no tensor")
-            expect(found.severity in ("error", "warning"), f"{about}: severity {found.severity!r}")
+            expect(found.severity in SEVERITIES, f"{about}: severity {found.severity!r}")
             if found.index is not None:
                 expect(found.tensor in checkpoint, f"{about}: index {found.index} without a tensor")
                 shape = checkpoint[found.tensor].distinct().shape
