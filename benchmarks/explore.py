@@ -45,7 +45,8 @@ def run(folder: Path, rounds: int) -> Section:
     table = markdown(["a tile at", "one plane, median", "p95", "all four, median", "p95"], rows)
     about = (
         "The page in Chromium without a GPU, 1920×1080. Tiles are asked for one at a time, at random places, when the pass is"
-        f" over, by the plane that is shown, as the page asks for them, and by all; a new screen is {found} tiles, at random places and levels."
+        " over, by the plane that is shown, as the page asks for them, and by all; a new screen is"
+        f" {found} tiles, at random places and levels."
     )
     return Section("The explorer", f"{about}\n\n{table}", checks)
 

@@ -59,7 +59,8 @@ class Blocks(DerivedStorage):
         """
         cut = np.flatnonzero((self._first > 0).any(axis=0) | (self._last < np.array(self.shape, np.int64)).any(axis=0))
         if not len(cut):
-            return -1, *[np.empty(0, np.int64)] * 3
+            none = np.empty(0, np.int64)
+            return -1, none, none, none
         axis = int(cut[0])
         order = np.lexsort(self._first.T[::-1])
         starts = self._first[order, axis]
