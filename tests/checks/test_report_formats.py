@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import re
@@ -13,6 +15,7 @@ from xml.etree import ElementTree
 import jsonschema
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import save_file
 from tests.support.renderers.browser import chromium
 from tests.support.tools import torch2grid
@@ -121,6 +124,19 @@ def test_a_picture_of_numbers_that_float32_cannot_hold_says_nothing_on_stderr(tm
     np.save(tmp_path / "m.npy", weights)
     done = torch2grid("check", "m.npy", "--format", "html", "-q", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_finding_about_all_of_a_matrix_has_a_picture_of_it(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(40, 4, 150)).astype(np.float32)
+    rows[7] = rows[2]
+    save_file({"fc.weight": rows}, tmp_path / "ill.safetensors")
+    done = torch2grid("check", "ill.safetensors", "-q", "--select", "T202", "--format", "html", cwd=tmp_path)
+    (told,) = re.findall("<figcaption>(.*?)</figcaption>", done.stdout)
+    assert told.startswith("all 160 rows and 150 columns, a cell the mean of 2×2 weights; from ")
+    (data,) = re.findall(r'<img alt="the weights of fc.weight" src="data:image/png;base64,(.*?)">', done.stdout)
+    with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+        assert image.size == (75 * 6, 80 * 6)
 
 
 def test_sarif_is_what_its_schema_says(ill: Path) -> None:

@@ -82,6 +82,8 @@ def test_together_as_alone(dtype: Any, seed: int) -> None:
         DEFECTS[rng.integers(len(DEFECTS))](rng, values)
         with np.errstate(all="ignore"):
             arrays[f"t{number}"] = values.reshape(shape).astype(dtype)
+    garbage = rng.integers(0, 256, 128 * np.dtype(dtype).itemsize, np.uint8).view(dtype)  # NaN of every kind among them
+    arrays["garbage"] = garbage.reshape(8, 16)
     tensors = list(checkpoint_of(arrays).values())
     stored = np.concatenate([tensor.numpy().reshape(-1) for tensor in tensors])
     for need in NEEDS:

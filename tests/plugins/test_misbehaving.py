@@ -53,7 +53,7 @@ CASES = {
     "rule-raises": Case(("check", "holes.npz"), 2, ("rule 'bad'", "findings: ArithmeticError: rule")),
     "rule-text": Case(("check", "holes.npz"), 2, ("rule 'bad'", "findings yields str, not a Finding")),
     "rule-severity": Case(
-        ("check", "holes.npz"), 2, ("rule 'bad'", "a Finding whose severity is 'awful', neither error nor warning")
+        ("check", "holes.npz"), 2, ("rule 'bad'", "a Finding whose severity is 'awful', not error, warning or note")
     ),
     "rule-message": Case(("check", "holes.npz"), 2, ("rule 'bad'", "a Finding whose message is 7, not a text")),
     "rule-tensor": Case(("check", "holes.npz"), 2, ("rule 'bad'", "a Finding whose tensor is None, not a text")),

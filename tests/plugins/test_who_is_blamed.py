@@ -241,7 +241,7 @@ def test_a_rule_that_is_asked_for_by_its_code_says_why_there_is_none(files: Path
     (files / "own.py").write_text(HEAD + RULE.format(severity="warn", index=None))
     done = torch2grid("check", "m.npz", "--select", "X101", "--load-plugin", "own.py", cwd=files)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[0] == "torch2grid: rule 'own': its severity is 'warn', neither error nor warning"
+    assert done.stderr.splitlines()[0] == "torch2grid: rule 'own': its severity is 'warn', not error, warning or note"
 
 
 @pytest.mark.parametrize("index", ["(3,)", "(-1,)", "(0, 0)", "()"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import math
 import re
 from collections.abc import Iterator, Sequence
 
@@ -22,6 +23,8 @@ _ROWS = 200  # of one model
 _PICTURES = 40  # of one model
 _AROUND = 16  # rows and columns on each side of a place
 _PIXELS = 6  # a weight
+_MOST_CELLS = 96  # of a whole matrix on each side
+_MOST_READ = 1 << 24  # weights of one
 _PLAIN = re.compile(r"([\\`*_{}\[\]()#+!|<>~&-])")
 _CALLS = re.compile(
     r"(?:@|://|www\.|#(?=\d)|\bGH-(?=\d))+", re.IGNORECASE
@@ -131,12 +134,20 @@ def _text(text: str) -> str:
 
 
 def _picture(checked: Checked, found: Found) -> str:
-    """The weights around a place, as a figure; nothing where there is no place in a matrix."""
+    """The weights around a place, as a figure, or the whole matrix; nothing where there is none, or it is too large."""
     tensor = None if checked.looked is None else checked.looked.get(found.tensor)
-    if tensor is None or found.index is None or len(found.index) != tensor.ndim or tensor.ndim < 2 or tensor.taken is not None:
+    if tensor is None or tensor.ndim < 2 or tensor.taken is not None:
         return ""
     try:
-        weights, (top, left) = _around(tensor, found.index)
+        if found.index is None:
+            weights, cell = _whole(tensor)
+            height, width = (math.prod(tensor.shape[:-1]), tensor.shape[-1]) if weights.size else (0, 0)
+            place = f"all {height:,} rows and {width:,} columns" + (f", a cell the mean of {cell}" if cell else "")
+        elif len(found.index) == tensor.ndim:
+            weights, (top, left) = _around(tensor, found.index)
+            place = f"rows {top}–{top + weights.shape[0] - 1}, columns {left}–{left + weights.shape[1] - 1}"
+        else:
+            return ""
     except Torch2GridError:
         return ""
     finite = weights[np.isfinite(weights)]
@@ -153,10 +164,24 @@ def _picture(checked: Checked, found: Found) -> str:
     data = io.BytesIO()
     image.save(data, "PNG")
     source = base64.b64encode(data.getvalue()).decode()
-    bottom, right = top + weights.shape[0] - 1, left + weights.shape[1] - 1
-    told = f"rows {top}–{bottom}, columns {left}–{right}; from {float(finite.min()):.4g} to {float(finite.max()):.4g}"
-    shown = f'<img alt="the weights around {_text(found.place)}" src="data:image/png;base64,{source}">'
+    told = f"{place}; from {float(finite.min()):.4g} to {float(finite.max()):.4g}"
+    what = "the weights of" if found.index is None else "the weights around"
+    shown = f'<img alt="{what} {_text(found.place)}" src="data:image/png;base64,{source}">'
     return f"<figure>{shown}<figcaption>{told}</figcaption></figure>"
+
+
+def _whole(tensor: LazyTensor) -> tuple[Array, str]:
+    """All weights as a matrix of few cells, and what a cell is where it is no single weight; nothing of a large tensor."""
+    rows, columns = math.prod(tensor.shape[:-1]), tensor.shape[-1]
+    if not 0 < tensor.size <= _MOST_READ:
+        return np.empty((0, 0), np.float32), ""
+    height, width = -(-rows // _MOST_CELLS), -(-columns // _MOST_CELLS)
+    with np.errstate(all="ignore"):
+        values = as_float(tensor.numpy()).reshape(rows, columns).astype(np.float64)
+        tops, lefts = np.arange(0, rows, height), np.arange(0, columns, width)
+        sums = np.add.reduceat(np.add.reduceat(values, tops, axis=0), lefts, axis=1)
+        counts = np.outer(np.diff(tops, append=rows), np.diff(lefts, append=columns))
+        return (sums / counts).astype(np.float32), "" if height == width == 1 else f"{height}×{width} weights"
 
 
 def _around(tensor: LazyTensor, index: Sequence[int]) -> tuple[Array, tuple[int, int]]:

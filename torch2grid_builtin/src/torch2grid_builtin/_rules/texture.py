@@ -234,8 +234,9 @@ def _usual(one: _Texture, rows: Array) -> dict[int, Seen]:
         return {}
     place = sampled.shape[1] * 9 // 10
     ninth = np.partition(sampled, place, axis=1)[:, place]
-    limits = _BEYOND * ninth.view(one.native).astype(np.float64)
-    largest_numbers = largest.view(one.native).astype(np.float64)
+    with np.errstate(all="ignore"):
+        limits = _BEYOND * ninth.view(one.native).astype(np.float64)
+        largest_numbers = largest.view(one.native).astype(np.float64)
     usual = (largest < one.infinite) & (sampled.min(axis=1) > 0) & (largest_numbers <= limits)
     whole = count // BLOCK * BLOCK
     words = bits[:, :whole].reshape(len(rows), -1, BLOCK).view(np.uint64)
@@ -243,7 +244,8 @@ def _usual(one: _Texture, rows: Array) -> dict[int, Seen]:
     usual &= ~(sizes[:, :whole:BLOCK] < one.tiny_from).any(axis=1)
     kept = np.flatnonzero(usual)
     usual[kept[_repeats(one, bits[kept])]] = False
-    sample = np.sort(values[:, :: one.step].astype(np.float64), axis=1)
+    with np.errstate(all="ignore"):
+        sample = np.sort(values[:, :: one.step].astype(np.float64), axis=1)
     return {row: Seen(sample=sample[row], next=float(largest_numbers[row])) for row in np.flatnonzero(usual).tolist()}
 
 

@@ -406,5 +406,6 @@ def _extremes(numbers: Array) -> tuple[float, float]:
     highest, lowest = int(signed.max()), int(bits.max())
     sign = 1 << (8 * bits.dtype.itemsize - 1)
     found = [lowest if lowest >= sign else int(signed.min()), highest if highest >= 0 else int(bits.min())]
-    low, high = np.array(found, bits.dtype).view(numbers.dtype.newbyteorder("=")).astype(np.float64).tolist()
+    with np.errstate(invalid="ignore"):  # of a NaN that signals
+        low, high = np.array(found, bits.dtype).view(numbers.dtype.newbyteorder("=")).astype(np.float64).tolist()
     return low, high
