@@ -531,6 +531,18 @@ def test_the_exported_page_does_the_same(browser: Any, folder: Path, tmp_path: P
         assert [each for each in walk.requests[before:] if not each.startswith(("blob:", "data:"))] == []  # nothing is uploaded
 
 
+def test_an_exported_page_reads_parts_of_a_public_file(browser: Any, folder: Path, tmp_path: Path) -> None:
+    with hosted(folder) as files, hosted(tmp_path) as address:
+        words = ("--export", tmp_path / "page", "--source", f"{files}/m.safetensors", "--memory", "1")
+        run = torch2grid("explore", "m.safetensors", *words, cwd=folder, path=installed(folder))
+        assert run.returncode == 0, run.stderr
+        with Walk(browser, f"{address}/page/index.html") as walk:
+            walk.hosts.append(files)
+            core(walk, weights())
+            asked = [each for each in walk.requests if each.startswith(files)]
+            assert set(asked) == {f"{files}/m.safetensors"}
+
+
 def test_the_cell_of_a_notebook_does_the_same(browser: Any, folder: Path) -> None:
     pytest.importorskip("anywidget")
     from tests.support.explore_notebook import notebook
