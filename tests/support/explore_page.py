@@ -145,7 +145,8 @@ def hosted(folder: Any) -> Iterator[str]:
         def do_GET(self) -> None:
             span = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
             if span is None:
-                return super().do_GET()
+                super().do_GET()
+                return
             first, last = map(int, span.groups())
             with open(self.translate_path(self.path), "rb") as file:
                 whole = file.read()
