@@ -106,3 +106,32 @@ def test_what_is_not_yet_read_is_empty_and_the_rest_is_there() -> None:
     assert int(window.counts.sum()) == 600
     assert (window.planes["mean"][window.counts > 0] == 1).all()
     assert not window.planes["mean"][window.counts == 0].any()
+
+
+@settings(deadline=None, max_examples=40)
+@given(shapes, st.lists(st.tuples(st.integers(0, 20), st.booleans()), max_size=12), st.integers(0, 2**32 - 1))
+def test_looking_in_between_changes_nothing(
+    sides: dict[str, tuple[int, ...]], looks: list[tuple[int, bool]], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    made = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in sides.items()}
+    layout = Atlas(cell=1).layout(sides, None)
+    before, module._COARSEST = module._COARSEST, 2
+    try:
+        at_once, looked_at = filled(layout, made, list(made)), Pyramid(layout)
+    finally:
+        module._COARSEST = before
+    tensors = Checkpoint({name: lazy(name, array) for name, array in made.items()})
+    for key, results in measure(tensors, {"planes": Planes(layout, PLANES)}):
+        looked_at.put(str(key), results["planes"])
+        for number, settled in looks:
+            level = number % len(looked_at.shapes)
+            height, width = looked_at.shapes[level]
+            looked_at.window(level, (number % height, number % width, 1, 1))
+            if settled:
+                looked_at.settle()
+    for level in range(len(at_once.shapes)):
+        one, other = at_once.level(level), looked_at.level(level)
+        assert np.array_equal(one.counts, other.counts)
+        assert np.array_equal(one.owners[one.counts > 0], other.owners[one.counts > 0])
+        assert all(np.array_equal(one.planes[name], other.planes[name]) for name in PLANES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch2grid_builtin._transformers.atlas import Atlas
 from torch2grid_builtin._transformers.flatten import Flatten, Spiral
 from torch2grid_builtin._transformers.hilbert import Hilbert
 from torch2grid_core import Layout, LazyTensor, NotDrawable
-from torch2grid_core.grids import REDUCTIONS, Block, matrix_layout, raster_window
+from torch2grid_core.grids import REDUCTIONS, Block, Window, matrix_layout, raster_window
 from torch2grid_core.sources import BytesStorage
 
 Array = np.ndarray[Any, Any]
@@ -153,3 +154,14 @@ def test_wrong_windows_are_errors() -> None:
     with pytest.raises(ValueError, match="has 9 weights"):
         raster_window(layout, {"w": lazy("w", np.zeros(9, np.float32))}, (0, 0, 1, 1))
     assert raster_window(layout, {}, (0, 0, 2, 2)).empty.all()
+
+
+@pytest.mark.parametrize("most", [0, 1, 255, 256, 70_000, 2**40])
+def test_a_window_travels_between_processes_as_it_is(most: int) -> None:
+    counts = np.array([[0, most]], dtype=np.int64)
+    window = Window({"mean": np.array([[0, 1]], np.float32)}, counts, (3, 4, 1, 2))
+    found = pickle.loads(pickle.dumps(window))
+    assert found.counts.dtype == np.int64
+    assert np.array_equal(found.counts, counts)
+    assert np.array_equal(found.planes["mean"], window.planes["mean"])
+    assert found.rectangle == window.rectangle

@@ -20,6 +20,7 @@ from torch2grid_explore.picture import Map, Picture
 from torch2grid_explore.pyramid import PLANES
 
 _ENDING = 5.0  # seconds that a pass may take to notice that it is to end
+_APART = 0.4  # seconds between two tellings of what was read; each makes the page ask for cells and draw them
 _BATCH_BYTES = 256 << 20  # read before the order of what is left is thought over
 _PROFILED = 512  # points of a profile that the page gets
 _BARS = 96
@@ -132,7 +133,7 @@ class Session:
                     self.brief[str(key)] = _figures(results["summary"])
                 done += 1
                 cells.append(window.rectangle)
-                if (now := time.monotonic()) - told > 0.25 or done == total:
+                if (now := time.monotonic()) - told > _APART or done == total:
                     self.tell({"picture": number, "done": done, "total": total, "cells": cells})
                     told, cells = now, []
             for name in batch:

@@ -369,7 +369,7 @@ export class Explorer {
     this.view.draw();
   }
 
-  /** @param {{row: number, column: number, picture: number} | null} place @param {PointerEvent | null} event */
+  /** @param {{row: number, column: number, picture: number} | null} place @param {MouseEvent | null} event */
   pointed(place, event) {
     if (!place) return hideTip();
     if (event) showTip(event, this.told(place));

@@ -4,6 +4,7 @@ import { Camera } from "./camera.js";
 import { colourOf } from "./colours.js";
 import { element, penOf } from "./elements.js";
 import { brief, clamp } from "./format.js";
+import { handle } from "./gestures.js";
 import { Places } from "./places.js";
 import { Tiles, planeOf } from "./tiles.js";
 
@@ -29,7 +30,7 @@ const PARENTS = 6; // levels above that may stand in for a tile that is not ther
 export class MapView {
   /**
    * @param {Atlas} atlas @param {import("./tiles.js").Provider} provider
-   * @param {{looks: (picture: number, level: number) => Look | null, labels: string[], pointed: (place: {row: number, column: number, picture: number} | null, event: PointerEvent | null) => void, chosen: (place: {row: number, column: number, picture: number}) => void, moved: () => void, arrived: () => void}} options
+   * @param {{looks: (picture: number, level: number) => Look | null, labels: string[], pointed: (place: {row: number, column: number, picture: number} | null, event: MouseEvent | null) => void, chosen: (place: {row: number, column: number, picture: number}) => void, moved: () => void, arrived: () => void}} options
    */
   constructor(atlas, provider, options) {
     this.atlas = atlas;
@@ -58,9 +59,6 @@ export class MapView {
     /** @type {{row: number, column: number} | null} where a cursor begins, while that is in sight */
     this.start = null;
     this.queued = false;
-    /** @type {Map<number, PointerEvent>} */
-    this.pointers = new Map();
-    this.travelled = 0;
     this.frames = /** @type {number[]} */ ([]);
     new ResizeObserver(() => this.resized()).observe(this.box);
     this.listen();
@@ -404,33 +402,27 @@ export class MapView {
 
   listen() {
     const { canvas } = this;
-    canvas.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      const { x, y } = this.under(event);
-      const by = event.deltaY * (event.deltaMode === 1 ? 30 : event.deltaMode === 2 ? 240 : 1);
-      this.camera.zoom(Math.exp(-clamp(by, -240, 240) / 300), x, y);
-      this.changed();
-    }, { passive: false });
-    canvas.addEventListener("pointerdown", (event) => {
-      if (event.button) return;
-      canvas.setPointerCapture(event.pointerId);
-      this.pointers.set(event.pointerId, event);
-      this.travelled = 0;
-      canvas.focus({ preventScroll: true });
-    });
-    canvas.addEventListener("pointermove", (event) => this.movedPointer(event));
-    for (const name of /** @type {("pointerup" | "pointercancel")[]} */ (["pointerup", "pointercancel"])) {
-      canvas.addEventListener(name, (event) => {
-        const was = this.pointers.delete(event.pointerId);
+    handle(canvas, {
+      point: (event) => this.under(event),
+      zoom: (factor, { x, y }) => {
+        this.camera.zoom(factor, x, y);
+        this.changed();
+      },
+      move: (dx, dy) => {
+        this.camera.move(dx, dy);
+        this.changed();
+      },
+      hover: (event) => this.options.pointed(event && this.under(event).place, event),
+      wheels: () => true,
+      tap: (event) => {
         const { place } = this.under(event);
-        if (was && name === "pointerup" && this.travelled < 5 && place) {
-          this.cursor = place;
-          this.options.chosen(place);
-          this.draw();
-        }
-      });
-    }
-    canvas.addEventListener("pointerleave", () => this.options.pointed(null, null));
+        if (!place) return;
+        this.cursor = place;
+        this.options.chosen(place);
+        this.draw();
+      },
+      drags: (pressed) => pressed && canvas.focus({ preventScroll: true }),
+    });
     canvas.addEventListener("dblclick", (event) => {
       const { x, y } = this.under(event);
       this.camera.zoom(event.shiftKey ? 1 / 4 : 4, x, y);
@@ -440,29 +432,6 @@ export class MapView {
       if (event.ctrlKey || event.metaKey || event.altKey) return;
       if (this.pressed(event.key, event.shiftKey)) event.preventDefault();
     });
-  }
-
-  /** @param {PointerEvent} event */
-  movedPointer(event) {
-    const before = this.pointers.get(event.pointerId);
-    if (!before) {
-      this.options.pointed(this.under(event).place, event);
-      return;
-    }
-    const [dx, dy] = [event.clientX - before.clientX, event.clientY - before.clientY];
-    this.travelled += Math.abs(dx) + Math.abs(dy);
-    if (this.pointers.size === 2) {
-      const other = [...this.pointers.values()].filter((each) => each.pointerId !== event.pointerId)[0];
-      const apart = (/** @type {PointerEvent} */ each) => Math.hypot(each.clientX - other.clientX, each.clientY - other.clientY) || 1;
-      const { x, y } = this.under({ clientX: (before.clientX + other.clientX) / 2, clientY: (before.clientY + other.clientY) / 2 });
-      this.camera.zoom(apart(event) / apart(before), x, y);
-      this.camera.move((dx * this.ratio) / 2, (dy * this.ratio) / 2);
-    } else {
-      this.camera.move(dx * this.ratio, dy * this.ratio);
-    }
-    this.pointers.set(event.pointerId, event);
-    this.options.pointed(null, null);
-    this.changed();
   }
 
   changed() {

@@ -2,6 +2,7 @@
 
 import { color, element, penOf } from "./elements.js";
 import { brief, clamp, grouped, ticks } from "./format.js";
+import { handle } from "./gestures.js";
 import { indexAt } from "./locate.js";
 import { columnRoom, nameColumns } from "./margins.js";
 import { hideTip, showTip } from "./tip.js";
@@ -48,8 +49,6 @@ export class Viewer {
     this.cursor = null;
     /** @type {Viewer[]} */
     this.others = []; // that are zoomed and moved together with this one
-    /** @type {Map<number, {x: number, y: number}>} */
-    this.pointers = new Map();
     this.listen();
     this.observer = new ResizeObserver(() => this.resize());
     this.observer.observe(this.box);
@@ -280,7 +279,7 @@ export class Viewer {
     return row < this.rows && column < this.columns ? { row, column, x, y } : null;
   }
 
-  /** Where the pointer is in the frame, in device pixels. @param {MouseEvent} event */
+  /** Where the pointer is in the frame, in device pixels. @param {{clientX: number, clientY: number}} event */
   point(event) {
     const place = this.canvas.getBoundingClientRect();
     const frame = this.frame();
@@ -289,26 +288,19 @@ export class Viewer {
 
   listen() {
     const { canvas, options } = this;
-    canvas.addEventListener("pointermove", (event) => this.moved(event));
-    canvas.addEventListener("pointerleave", () => hideTip());
-    if (options.compact) return;
-    canvas.addEventListener("wheel", (event) => {
-      if (!event.ctrlKey && !event.metaKey && !canvas.matches(":focus")) return; // the page scrolls
-      event.preventDefault();
-      this.zoom(Math.exp(-clamp(event.deltaY * (event.deltaMode ? 30 : 1), -240, 240) / 240), this.point(event));
-      this.hover(event);
-    }, { passive: false });
-    canvas.addEventListener("pointerdown", (event) => {
-      canvas.setPointerCapture(event.pointerId);
-      this.pointers.set(event.pointerId, this.point(event));
-      this.box.classList.add("drags");
-    });
-    for (const name of /** @type {("pointerup" | "pointercancel")[]} */ (["pointerup", "pointercancel"])) {
-      canvas.addEventListener(name, (event) => {
-        this.pointers.delete(event.pointerId);
-        this.box.classList.toggle("drags", this.pointers.size > 0);
-      });
+    if (options.compact) {
+      canvas.addEventListener("pointermove", (event) => this.hover(event));
+      canvas.addEventListener("pointerleave", () => hideTip());
+      return;
     }
+    handle(canvas, {
+      point: (event) => this.point(event),
+      zoom: (factor, at) => this.zoom(factor, at),
+      move: (dx, dy) => this.move(dx, dy),
+      hover: (event) => (event ? this.hover(event) : hideTip()),
+      wheels: (event) => event.ctrlKey || event.metaKey || canvas.matches(":focus"), // else the page scrolls
+      drags: (pressed) => this.box.classList.toggle("drags", pressed),
+    });
     canvas.addEventListener("dblclick", () => this.reset());
     canvas.addEventListener("keydown", (event) => this.pressed(event));
     canvas.addEventListener("focus", () => this.options.changed?.(this));
@@ -318,23 +310,6 @@ export class Viewer {
         each.draw();
       }
     });
-  }
-
-  /** @param {PointerEvent} event */
-  moved(event) {
-    const before = this.pointers.get(event.pointerId);
-    if (!before) return this.hover(event);
-    const now = this.point(event);
-    if (this.pointers.size === 2) {
-      const other = [...this.pointers.entries()].filter(([id]) => id !== event.pointerId)[0][1];
-      const apart = (/** @type {{x: number, y: number}} */ point) => Math.hypot(point.x - other.x, point.y - other.y) || 1;
-      this.zoom(apart(now) / apart(before), { x: (before.x + other.x) / 2, y: (before.y + other.y) / 2 });
-      this.move((now.x - before.x) / 2, (now.y - before.y) / 2);
-    } else {
-      this.move(now.x - before.x, now.y - before.y);
-    }
-    this.pointers.set(event.pointerId, now);
-    hideTip();
   }
 
   /** @param {MouseEvent} event */
