@@ -130,16 +130,21 @@ def _variables(line: str, folder: Path) -> dict[str, str]:
 
 _SHELL = frozenset("|&;<>()$`*?[]{}~#!\\\n")  # a line without them is words alone, and to the shell a command of ours
 
+_QUOTED = re.compile(r"""'[^']*'|"[^"$`\\]*\"""")  # in quotes they are characters like others
+
 _CODE = '; echo "exit code $?"'
+_ANY_CODE = " || true"
 
 
 def _run_line(line: str, folder: Path, block: Block) -> str:
-    command = line.strip().removesuffix(_CODE)
-    if not command.startswith("torch2grid ") or not _SHELL.isdisjoint(command):
+    command = line.strip().removesuffix(_CODE).removesuffix(_ANY_CODE)
+    if not command.startswith("torch2grid ") or not _SHELL.isdisjoint(_QUOTED.sub("", command)):
         return _run(["bash", "-c", line], folder, block)
     done = torch2grid(*shlex.split(command)[1:], cwd=folder, env=_variables(command, folder), timeout=300, merged=True)
     if line.strip().endswith(_CODE):
         return f"{done.stdout}exit code {done.returncode}\n"
+    if line.strip().endswith(_ANY_CODE):
+        return done.stdout
     return _printed(done, line, block)
 
 
