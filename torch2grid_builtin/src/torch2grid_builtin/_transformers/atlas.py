@@ -22,7 +22,7 @@ from torch2grid_core.text import visible
 _WORK = 5_000  # boxes placed while an arrangement of modules is looked for
 _BROAD = (0.08, 0.025, 0.001)  # shares of the sheet from which a module may as well fill its width
 _EMPTY = 0.12  # share of empty cells with which a search ends
-_MOST_EMPTY = 0.145  # from which another sheet is tried
+_MOST_EMPTY = 0.14  # from which another sheet is tried
 _HOPELESS = 1.12  # times as large as another sheet: fewer names and no gaps would not make up for that
 _FEWER_NAMES = (0.5, 0.25)  # of the room that names may have, on a sheet with much empty
 _FEW = 2000  # tensors, of which that takes no time
