@@ -340,7 +340,7 @@ class _Sheet:
         low = len(card.titles) > 1 and height_of_layers(kinds, len(card.titles), self.scale) < _LOW
         return replace(card, items=card.loose) if low else card
 
-    def _tag(self, named: bool, kinds: Sequence[AnyKind], count: int) -> int:
+    def _tag(self, named: bool, kinds: tuple[AnyKind, ...], count: int) -> int:
         """Cells left of each of *count* layers for its number; none where they would take much of the layers' own room."""
         tag = math.ceil(self.line * (0.45 * len(str(count - 1)) + 0.4))
         if not named:

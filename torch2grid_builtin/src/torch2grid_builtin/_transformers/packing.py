@@ -21,7 +21,9 @@ _DEEP = 1 << 60
 _HOLES = 48  # free rectangles that are remembered, the largest
 _SHAPES = 64  # of one group of boxes that are remembered
 _LEAF_SLACK = 1.35  # how much larger than the smallest a way of one box may be
-_TREES = ((1, 2, 3, 4, 6), (1.1, 1.2, 1.4), (0.0, 0.02, 0.05))  # partners to try, slack of groups, how much chance decides
+_LOOKS = (1, 2, 3, 4, 6)  # partners to try for a group
+_SLACKS = (1.1, 1.2, 1.4)  # how much larger than the smallest a shape of a group may be
+_LUCKS = (0.0, 0.02, 0.05)  # how much chance decides
 
 
 def check_cell(cell: int | None) -> None:
@@ -169,7 +171,9 @@ def slicings(
         leaves.append(_Shapes(heights[kept], widths_[kept], kept, index, None, kept, kept))
     chance = random.Random(0)
     for tree in range(trees):
-        look, slack, luck = (chance.choice(some) for some in _TREES) if tree else (4, 1.2, 0.0)
+        look, slack, luck = 4, 1.2, 0.0
+        if tree:
+            look, slack, luck = chance.choice(_LOOKS), chance.choice(_SLACKS), chance.choice(_LUCKS)
         groups = sorted(((leaf.least, leaf) for leaf in leaves), key=_area_first)
         while len(groups) > 1:
             area, one = groups.pop(0)
@@ -207,12 +211,12 @@ def _joined_shapes(one: _Shapes, other: _Shapes, gap: int, slack: float) -> _Sha
     widths_ = np.concatenate((one.widths[beside[0]] + other.widths[beside[1]] + gap, broad))
     kept = _useful(heights, widths_, slack)
     first, second = (np.concatenate(pair)[kept] for pair in zip(beside, below, strict=True))
-    return _Shapes(heights[kept], widths_[kept], first, one, other, second, kept >= len(tall))
+    return _Shapes(heights[kept], widths_[kept], first, one, other, second, (kept >= len(tall)).astype(np.int64))
 
 
 def _useful(heights: Indices, widths_: Indices, slack: float) -> Indices:
     """From low to high those for which no other is as low and as narrow, at most *slack* times as large as the smallest."""
-    order = np.lexsort((widths_, heights))
+    order: Indices = np.lexsort((widths_, heights))
     narrowest = np.minimum.accumulate(widths_[order])
     order = order[np.concatenate(([True], narrowest[1:] < narrowest[:-1]))]
     areas = heights[order] * widths_[order]
@@ -221,9 +225,9 @@ def _useful(heights: Indices, widths_: Indices, slack: float) -> Indices:
         return order
     forms = np.log(heights[order] / widths_[order])  # of each form about the smallest
     steps = ((forms - forms[0]) / (forms[-1] - forms[0]) * (_SHAPES - 1)).astype(np.int64)
-    smallest = order[np.lexsort((heights[order] * widths_[order], steps))]
-    _, firsts = np.unique(np.sort(steps), return_index=True)
-    return smallest[firsts]
+    smallest: Indices = order[np.lexsort((heights[order] * widths_[order], steps))]
+    found: Indices = smallest[np.unique(np.sort(steps), return_index=True)[1]]
+    return found
 
 
 _Free = tuple[int, int, int, int]
