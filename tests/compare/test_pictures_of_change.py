@@ -100,9 +100,31 @@ def test_names_by_kind():
     assert kind_and_layer("model.layers.11.mlp.3.weight") == ("model.layers.*.mlp.3.weight", 11)
     assert kind_and_layer("head.weight") == ("head.weight", None)
     assert by_kind(["l.10.a", "l.10.b", "l.2.a", "l.2.b", "head"]) == ["l.2.a", "l.10.a", "l.2.b", "l.10.b", "head"]
-    assert short(["m.layers.0.q.weight", "m.layers.1.q.weight"]) == ["0.q", "1.q"]
+    assert short(["m.layers.0.q.weight", "m.layers.1.q.weight"]) == ["layers.0.q", "layers.1.q"]
     assert short(["a.weight", "a.bias"]) == ["weight", "bias"]
     assert short(["weight", "0.weight"]) == ["weight", "0.weight"]
+
+
+def test_layers_of_several_stacks_have_rows_of_their_own_and_share_columns():
+    """Of a residual network: ``layer1.0`` and ``layer2.0`` are two rows, ``conv1`` is one column."""
+    rng = np.random.default_rng(0)
+    names = [f"layer{stage}.{block}.{leaf}.weight" for stage in (1, 2, 3) for block in (0, 1) for leaf in ("conv1", "conv2")]
+    names += [f"layer{stage}.0.downsample.0.weight" for stage in (2, 3)]
+    names += [
+        f"layer{stage}.{block}.bn{n}.{leaf}" for stage in (1, 2, 3) for block in (0, 1) for n in (1, 2) for leaf in "wbmv"
+    ]
+    one = {name: rng.standard_normal((4, 4)).astype(np.float32) for name in [*names, "fc.weight"]}
+    two = {name: value + 0.1 for name, value in one.items()}
+    page = t2g.compare(one, two)["compare_overview"]
+    table, bars = page.panels
+    assert isinstance(table, Heatmap)
+    assert [name for _, name in table.row_names] == [f"layer{stage}.{block}" for stage in (1, 2, 3) for block in (0, 1)]
+    columns = [name for _, name in table.column_names]
+    assert len(columns) == len(set(columns)) == 11
+    down = table.grid.counts[:, columns.index("downsample.0.weight")]
+    assert down.tolist() == [0, 0, 1, 0, 1, 0]
+    assert isinstance(bars, Bar)
+    assert bars.labels == ("fc.weight",)
 
 
 def test_no_two_colours_are_alike():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from tests.support.transformers.networks import NETWORKS, Shapes, mixture, stack, stacked_mixture
+from tests.support.transformers.networks import NETWORKS, Shapes, five_hundred, mixture, stack, stacked_mixture
 from tests.support.views.drawing import draw
 
 from torch2grid_builtin._forms import fused_parts, stacked
@@ -348,3 +348,13 @@ def test_a_thousand_layers_of_tiny_matrices_have_numbers_above_and_names_below()
     order = note.partition(": ")[2].replace(" / ", " ").split()
     places = {region.name[-1]: region.rects[0][:2] for region in grid.regions if region.name.startswith("layers.0.")}
     assert order == sorted(places, key=places.__getitem__)
+
+
+@pytest.mark.parametrize("width", [64, 80, 96, 112])
+def test_parts_of_a_fused_projection_have_their_letters_or_none_has(width: int) -> None:
+    rng = np.random.default_rng(0)
+    shapes = five_hundred(width)
+    arrays = {each: rng.standard_normal(shape, dtype=np.float32) for each, shape in shapes.items()}
+    page = draw(GridView(), arrays, Settings(transformer=Atlas()))["neural_grid"]
+    texts = [shape.text for shape in draw_page(page, Style()).shapes if isinstance(shape, Label)]
+    assert texts.count("Q") == texts.count("K") == texts.count("V")

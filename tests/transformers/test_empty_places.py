@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from tests.support.corpus import real
-from tests.support.transformers.networks import Shapes, bottlenecks, mixture, mobilenet, vgg
+from tests.support.transformers.networks import (
+    NETWORKS,
+    Shapes,
+    bottlenecks,
+    convolutional,
+    densenet,
+    efficientnet,
+    gpt2,
+    mixture,
+    mobilenet,
+    speech,
+    transformer,
+    vgg,
+    vision,
+)
 
 import torch2grid as t2g
 from torch2grid_builtin._transformers.atlas import Atlas, empty_share
-from torch2grid_builtin._transformers.packing import best_fit
+from torch2grid_builtin._transformers.packing import best_fit, slicings
 
 
 def resnet(blocks: int, widths: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
@@ -35,11 +47,41 @@ def test_residual_networks_fill_the_sheet(blocks: int, room: int | None) -> None
     assert empty_share(Atlas().layout(resnet(blocks, (16, 32, 64)), room)) < 0.15
 
 
-@pytest.mark.parametrize("room", [1024, 2048])
-@pytest.mark.parametrize("build", [bottlenecks, vgg, mobilenet])
-def test_networks_of_pictures_as_they_are_used_fill_the_sheet(build: Callable[[], Shapes], room: int) -> None:
-    shapes = build()
-    assert empty_share(Atlas().layout(shapes, room).validate(shapes, room)) < 0.15
+SHEETS: dict[str, Shapes] = {
+    "resnet34": convolutional(64, blocks=(3, 4, 6, 3)),
+    "resnet50": bottlenecks(),
+    "resnet101": bottlenecks(blocks=(3, 4, 23, 3)),
+    "resnet152": bottlenecks(blocks=(3, 8, 36, 3)),
+    "vgg16": vgg(),
+    "mobilenet": mobilenet(),
+    "densenet121": densenet(),
+    "densenet201": densenet((6, 12, 48, 32)),
+    "efficientnet_b0": efficientnet(),
+    "efficientnet_b4": efficientnet(1.4, 1.8),
+    "gpt2": gpt2(),
+    "gpt2_large": gpt2(1280, 36),
+    "vision_base": vision(),
+    "vision_large": vision(1024, 24),
+    "whisper_tiny": speech(),
+    "whisper_large": speech(1280, 32),
+    **{f"llama_{layers}": transformer(2048, 256, 5632, layers, 32000) for layers in (2, 4, 8, 22, 32, 48, 80)},
+    "llama_7b": transformer(4096, 4096, 11008, 32, 32000),
+    "llama_70b": transformer(8192, 1024, 28672, 80, 32000),
+    "mixtral": mixture(4096, 14336, 32, 8, 32000),
+    **NETWORKS,
+}
+
+
+@pytest.mark.parametrize("name", SHEETS)
+def test_networks_as_they_are_used_fill_the_sheet(name: str) -> None:
+    shapes = SHEETS[name]
+    assert empty_share(Atlas().layout(shapes, 2048).validate(shapes, 2048)) < 0.15
+
+
+@pytest.mark.parametrize("name", ["resnet50", "vgg16", "mobilenet"])
+def test_so_do_those_of_pictures_on_a_small_one(name: str) -> None:
+    shapes = SHEETS[name]
+    assert empty_share(Atlas().layout(shapes, 1024).validate(shapes, 1024)) < 0.15
 
 
 def test_a_mixture_of_many_layers_fills_the_sheet() -> None:
@@ -66,6 +108,27 @@ def test_boxes_that_are_placed_where_they_fit_stay_apart(
         taken[row : row + height + gap, column : column + width + gap] += 1
     assert taken.max() == 1
     assert packing.width <= limit
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    ways=st.lists(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=5), min_size=1, max_size=20),
+    gap=st.integers(0, 3),
+)
+def test_boxes_that_are_joined_to_groups_stay_apart(ways: list[list[tuple[int, int]]], gap: int) -> None:
+    for packing, picked in slicings(ways, gap, 3, lambda height, width: height * width):
+        taken = np.zeros((packing.height + gap, packing.width + gap), dtype=int)
+        for (row, column), some, way in zip(packing.places, ways, picked, strict=True):
+            height, width = some[way]
+            taken[row : row + height + gap, column : column + width + gap] += 1
+        assert taken.max() == 1
+        assert taken.shape == (packing.height + gap, packing.width + gap)
+
+
+def test_of_all_ways_those_are_chosen_that_fit_together() -> None:
+    ways = [[(6, 4), (4, 6)], [(6, 2), (2, 6)], [(3, 6), (6, 3)], [(9, 3), (3, 9)]]
+    least = min(packing.height * packing.width for packing, _ in slicings(ways, 0, 9, lambda height, width: height * width))
+    assert least == 9 * 9  # two make 6×6, the third makes that 6×9, and the last a square: nothing is empty
 
 
 def test_a_real_one_does() -> None:

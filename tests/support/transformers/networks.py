@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 Shapes = dict[str, tuple[int, ...]]
@@ -58,26 +59,25 @@ def stacked_mixture(width: int = 128, inner: int = 320, layers: int = 4, experts
     return {"embed.weight": (1000, width)} | stack("layers", layers, each) | {"head.weight": (1000, width)}
 
 
-def convolutional(width: int = 16, classes: int = 1000) -> Shapes:
-    """A residual network of 18 layers."""
-    norm = ("weight", "bias", "running_mean", "running_var")
-    shapes: Shapes = {"conv1.weight": (width, 3, 7, 7)} | {f"bn1.{leaf}": (width,) for leaf in norm}
+_NORM = ("weight", "bias", "running_mean", "running_var")
+
+
+def convolutional(width: int = 16, classes: int = 1000, blocks: tuple[int, ...] = (2, 2, 2, 2)) -> Shapes:
+    """A residual network of 18 layers, or of more blocks."""
+    shapes: Shapes = {"conv1.weight": (width, 3, 7, 7)} | {f"bn1.{leaf}": (width,) for leaf in _NORM}
     inputs = width
-    for stage in range(4):
+    for stage, count in enumerate(blocks):
         out = width * 2**stage
-        for block in range(2):
+        for block in range(count):
             stem = f"layer{stage + 1}.{block}"
             for index, channels in ((1, inputs), (2, out)):
                 shapes[f"{stem}.conv{index}.weight"] = (out, channels, 3, 3)
-                shapes |= {f"{stem}.bn{index}.{leaf}": (out,) for leaf in norm}
+                shapes |= {f"{stem}.bn{index}.{leaf}": (out,) for leaf in _NORM}
             if out != inputs:
                 shapes[f"{stem}.downsample.0.weight"] = (out, inputs, 1, 1)
-                shapes |= {f"{stem}.downsample.1.{leaf}": (out,) for leaf in norm}
+                shapes |= {f"{stem}.downsample.1.{leaf}": (out,) for leaf in _NORM}
             inputs = out
     return shapes | {"fc.weight": (classes, inputs), "fc.bias": (classes,)}
-
-
-_NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 def bottlenecks(width: int = 64, blocks: tuple[int, ...] = (3, 4, 6, 3)) -> Shapes:
@@ -113,6 +113,116 @@ def vgg() -> Shapes:
     return shapes
 
 
+def densenet(blocks: tuple[int, ...] = (6, 12, 24, 16), growth: int = 32) -> Shapes:
+    """DenseNet of 121 layers as torchvision builds it: each layer has more inputs than the one before."""
+    channels = 2 * growth
+    shapes: Shapes = {"features.conv0.weight": (channels, 3, 7, 7)} | {f"features.norm0.{leaf}": (channels,) for leaf in _NORM}
+    for block, count in enumerate(blocks, 1):
+        for layer in range(1, count + 1):
+            stem = f"features.denseblock{block}.denselayer{layer}"
+            for index, (shape, norm) in enumerate(
+                (((4 * growth, channels, 1, 1), channels), ((growth, 4 * growth, 3, 3), 4 * growth)), 1
+            ):
+                shapes |= {f"{stem}.norm{index}.{leaf}": (norm,) for leaf in _NORM} | {f"{stem}.conv{index}.weight": shape}
+            channels += growth
+        if block < len(blocks):
+            stem = f"features.transition{block}"
+            shapes |= {f"{stem}.norm.{leaf}": (channels,) for leaf in _NORM}
+            shapes[f"{stem}.conv.weight"] = (channels // 2, channels, 1, 1)
+            channels //= 2
+    shapes |= {f"features.norm5.{leaf}": (channels,) for leaf in _NORM}
+    return shapes | {"classifier.weight": (1000, channels), "classifier.bias": (1000,)}
+
+
+def efficientnet(wider: float = 1.0, deeper: float = 1.0) -> Shapes:
+    """EfficientNet B0, or a larger one: depthwise convolutions with gates of their channels."""
+    shapes: Shapes = {}
+
+    def convolution(stem: str, shape: tuple[int, ...]) -> None:
+        shapes[f"{stem}.0.weight"] = shape
+        shapes.update({f"{stem}.1.{leaf}": shape[:1] for leaf in _NORM})
+
+    def channels(count: int) -> int:
+        return max(8, int(count * wider + 4) // 8 * 8)
+
+    inputs = channels(32)
+    convolution("features.0", (inputs, 3, 3, 3))
+    stages = (
+        (1, 3, 16, 1),
+        (6, 3, 24, 2),
+        (6, 5, 40, 2),
+        (6, 3, 80, 3),
+        (6, 5, 112, 3),
+        (6, 5, 192, 4),
+        (6, 3, 320, 1),
+    )
+    for stage, (times, side, width, count) in enumerate(stages, 1):
+        for block in range(math.ceil(count * deeper)):
+            stem, wide, step, few = f"features.{stage}.{block}.block", inputs * times, int(times > 1), inputs // 4
+            if step:
+                convolution(f"{stem}.0", (wide, inputs, 1, 1))
+            convolution(f"{stem}.{step}", (wide, 1, side, side))
+            gates = f"{stem}.{step + 1}"
+            shapes |= {f"{gates}.fc1.weight": (few, wide, 1, 1), f"{gates}.fc1.bias": (few,)}
+            shapes |= {f"{gates}.fc2.weight": (wide, few, 1, 1), f"{gates}.fc2.bias": (wide,)}
+            inputs = channels(width)
+            convolution(f"{stem}.{step + 2}", (inputs, wide, 1, 1))
+    convolution("features.8", (4 * inputs, inputs, 1, 1))
+    return shapes | {"classifier.1.weight": (1000, 4 * inputs), "classifier.1.bias": (1000,)}
+
+
+def with_biases(matrices: Shapes, norms: tuple[str, ...], width: int) -> Shapes:
+    """The matrices of a layer, each with its bias, and norms of *width*."""
+    shapes: Shapes = {}
+    for name, shape in matrices.items():
+        joint = "_" if name.endswith("in_proj") else "."
+        shapes |= {f"{name}{joint}weight": shape, f"{name}{joint}bias": shape[:1]}
+    return shapes | {f"{norm}.{leaf}": (width,) for norm in norms for leaf in ("weight", "bias")}
+
+
+def gpt2(width: int = 768, layers: int = 12) -> Shapes:
+    """GPT-2, whose matrices are inputs × outputs."""
+    each: Shapes = {}
+    for name, shape in {
+        "attn.c_attn": (width, 3 * width),
+        "attn.c_proj": (width, width),
+        "mlp.c_fc": (width, 4 * width),
+        "mlp.c_proj": (4 * width, width),
+    }.items():
+        each |= {f"{name}.weight": shape, f"{name}.bias": shape[1:]}
+    each |= {f"ln_{index}.{leaf}": (width,) for index in (1, 2) for leaf in ("weight", "bias")}
+    ends: Shapes = {"ln_f.weight": (width,), "ln_f.bias": (width,)}
+    return {"wte.weight": (50257, width), "wpe.weight": (1024, width)} | stack("h", layers, each) | ends
+
+
+def vision(width: int = 768, layers: int = 12) -> Shapes:
+    """A vision transformer as torchvision builds it."""
+    matrices = {
+        "self_attention.in_proj": (3 * width, width),
+        "self_attention.out_proj": (width, width),
+        "mlp.0": (4 * width, width),
+        "mlp.3": (width, 4 * width),
+    }
+    first: Shapes = {"class_token": (1, 1, width), "conv_proj.weight": (width, 3, 16, 16), "conv_proj.bias": (width,)}
+    first |= {"encoder.pos_embedding": (1, 197, width)}
+    ends: Shapes = {"encoder.ln.weight": (width,), "encoder.ln.bias": (width,), "heads.head.weight": (1000, width)}
+    return first | stack("encoder.layers", layers, with_biases(matrices, ("ln_1", "ln_2"), width)) | ends
+
+
+def speech(width: int = 384, layers: int = 4) -> Shapes:
+    """Whisper: an encoder that hears and a decoder that writes."""
+    attention = dict.fromkeys(("q_proj", "k_proj", "v_proj", "out_proj"), (width, width))
+    inner = {"fc1": (4 * width, width), "fc2": (width, 4 * width)}
+    own = {f"self_attn.{name}": shape for name, shape in attention.items()}
+    other = {f"encoder_attn.{name}": shape for name, shape in attention.items()}
+    encoder = with_biases(own | inner, ("self_attn_layer_norm", "final_layer_norm"), width)
+    norms = ("self_attn_layer_norm", "encoder_attn_layer_norm", "final_layer_norm")
+    first: Shapes = {"model.encoder.conv1.weight": (width, 80, 3), "model.encoder.conv2.weight": (width, width, 3)}
+    first |= {"model.encoder.embed_positions.weight": (1500, width)} | stack("model.encoder.layers", layers, encoder)
+    first |= {"model.decoder.embed_tokens.weight": (51865, width), "model.decoder.embed_positions.weight": (448, width)}
+    return first | stack("model.decoder.layers", layers, with_biases(own | other | inner, norms, width))
+
+
 def mobilenet() -> Shapes:
     """MobileNet V2 as torchvision builds it: depthwise convolutions between narrow ones."""
     shapes: Shapes = {}
@@ -138,16 +248,13 @@ def mobilenet() -> Shapes:
 
 def five_hundred(width: int = 96) -> Shapes:
     """A transformer of 41 layers with biases: 498 tensors."""
-    each: Shapes = {}
-    for name, shape in {
+    matrices = {
         "attn.in_proj": (3 * width, width),
         "attn.out_proj": (width, width),
         "mlp.fc1": (4 * width, width),
         "mlp.fc2": (width, 4 * width),
-    }.items():
-        leaf = "_" if name == "attn.in_proj" else "."
-        each |= {f"{name}{leaf}weight": shape, f"{name}{leaf}bias": shape[:1]}
-    each |= {f"ln{index}.{leaf}": (width,) for index in (1, 2) for leaf in ("weight", "bias")}
+    }
+    each = with_biases(matrices, ("ln1", "ln2"), width)
     ends = {"ln.weight": (width,), "ln.bias": (width,), "head.weight": (2000, width), "head.bias": (2000,)}
     return {"embed.weight": (2000, width), "pos.weight": (128, width)} | stack("blocks", 41, each) | ends
 

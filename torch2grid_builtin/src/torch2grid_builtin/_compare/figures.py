@@ -47,13 +47,18 @@ def by_kind(names: Sequence[str]) -> list[str]:
 
 
 def short(names: Sequence[str]) -> list[str]:
-    """The names as they are shown beside each other: without the modules that all are in, and ``.weight`` where all end so."""
+    """The names as they are shown beside each other: without the modules that all are in, and ``.weight`` where all end so.
+
+    None begins with the number of a layer.
+    """
     if len(names) < 2:
         return [visible(name) for name in names]
     parts = [name.split(".") for name in names]
     shared = 0
     while all(len(each) > shared + 1 and each[shared] == parts[0][shared] for each in parts):
         shared += 1
+    if shared and all(each[shared].isdecimal() for each in parts):
+        shared -= 1
     end = -1 if all(len(each) > shared + 1 and each[-1] == "weight" for each in parts) else None
     return [visible(".".join(each[shared:end])) for each in parts]
 
@@ -171,13 +176,22 @@ def by_layer_and_kind(
 def layers_and_kinds(
     kinds: Mapping[str, Mapping[int, str]], figures: Mapping[str, float], lost: Set[str], what: str, title: str
 ) -> Heatmap | None:
-    """A row for each layer, a column for each kind, as ``in_colors``. kinds: kind → layer → name. lost: what has no figure."""
-    layers = sorted({layer for each in kinds.values() for layer in each})
-    at = {layer: row for row, layer in enumerate(layers)}
-    values, gone = np.full((len(layers), len(kinds)), np.nan), np.zeros((len(layers), len(kinds)), bool)
-    for column, each in enumerate(kinds.values()):
+    """A row for each layer, a column for each kind, as ``in_colors``. kinds: kind → layer → name. lost: what has no figure.
+
+    Layers of several stacks (``layer1.0``, ``layer2.0``) have rows of their own, and share the columns.
+    """
+    places = {(stem_and_leaf(kind)[0], layer): None for kind, each in kinds.items() for layer in each}
+    stems = list(dict.fromkeys(stem for stem, _ in places))
+    rows = sorted(places, key=lambda place: (stems.index(place[0]), place[1]))
+    at = {place: row for row, place in enumerate(rows)}
+    leaves = list(dict.fromkeys(stem_and_leaf(kind)[1] for kind in kinds))
+    values, gone = np.full((len(rows), len(leaves)), np.nan), np.zeros((len(rows), len(leaves)), bool)
+    for kind, each in kinds.items():
+        stem, leaf = stem_and_leaf(kind)
         for layer, name in each.items():
-            values[at[layer], column], gone[at[layer], column] = figures[name], name in lost
+            cell = at[stem, layer], leaves.index(leaf)
+            values[cell], gone[cell] = figures[name], name in lost
+    several = short([f"{stem}.{layer}" for stem, layer in rows])
     return in_colors(
         values,
         gone,
@@ -185,9 +199,15 @@ def layers_and_kinds(
         title=title,
         rows="layer",
         columns="",
-        row_names=[str(layer) for layer in layers],
-        column_names=short([kind.partition("*.")[2] or kind for kind in kinds]),
+        row_names=several if len(stems) > 1 else [str(layer) for _, layer in rows],
+        column_names=short(leaves),
     )
+
+
+def stem_and_leaf(kind: str) -> tuple[str, str]:
+    """What holds the layers of a kind, and what it is in each: ``("layers", "fc.weight")`` of ``layers.*.fc.weight``."""
+    stem, _, leaf = kind.partition("*")
+    return stem.rstrip("."), leaf.lstrip(".") or kind
 
 
 def _bars(figures: Mapping[str, float], what: str, of: str, flags: Mapping[str, str], note: str) -> Iterator[Bar]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -238,8 +239,8 @@ def fitted(kinds: Sequence[AnyKind], scale: Scale, width: int) -> Arrangement | 
                 bands.append(group_of(kind, scale, False, limit / kind.count - scale.gap))
                 continue
             piece = _as_wide(kind, scale, limit)
-            while piece > 1 and kind.form.columns <= kind.form.rows and shape_of(kind, scale, piece)[0][1] > limit:
-                piece -= 1
+            if kind.form.columns <= kind.form.rows and not kind.form.is_line:
+                piece = 1 + bisect_left(range(2, piece + 1), limit + 1, key=lambda each: shape_of(kind, scale, each)[0][1])
             bands.append(piece if len(kinds) == 1 or kind.slimness(scale.side) > _LONG else 1)
         boxes = [shape_of(kind, scale, each)[0] for kind, each in zip(kinds, bands, strict=True)]
         if max(wide for _, wide in boxes) > width:
@@ -293,8 +294,17 @@ def _whole(kind: AnyKind) -> Bands:
     return (True, (1,) * len(kind.kinds)) if isinstance(kind, GroupKind) else 1
 
 
-def rows_of(kinds: Sequence[AnyKind], count: int, scale: Scale, tag: int, work: int) -> list[Rows]:
-    """Ways to place *count* layers of these kinds, from high and narrow to low and wide, the best of each."""
+Known = dict[tuple[tuple[AnyKind, ...], Scale, int, bool], list[Arrangement]]  # what ``strips`` found
+
+
+def rows_of(
+    kinds: tuple[AnyKind, ...], count: int, scale: Scale, tag: int, work: int, known: Known | None = None
+) -> list[Rows]:
+    """Ways to place *count* layers of these kinds, from high and narrow to low and wide, the best of each.
+
+    known: of other calls, so that the same layer is arranged once.
+    """
+    known = {} if known is None else known
     boxes = [shape_of(kind, scale, _whole(kind))[0] for kind in kinds]
     area = 1.08 * sum((height + scale.gap) * (width + scale.gap) for height, width in boxes)
     columns = 1
@@ -320,7 +330,10 @@ def rows_of(kinds: Sequence[AnyKind], count: int, scale: Scale, tag: int, work: 
             if _empty_share_of_layer(found.values(), kinds, scale) < _LOOSE:
                 break
             tried_all = True
-        for layer in strips(kinds, scale, max(limit, 1), every=every):
+        key = kinds, scale, max(limit, 1), every
+        if key not in known:
+            known[key] = list(strips(kinds, scale, max(limit, 1), every=every))
+        for layer in known[key]:
             across = columns
             if columns > 1:  # about a square, of layers of this form
                 high, wide = (length + scale.apart for length in layer.box)

@@ -6,13 +6,13 @@ import math
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import groupby, product
 from typing import Literal
 
-from torch2grid_builtin._transformers.arranging import Arrangement, Rows, arrangements, fitted, height_of_layers, rows_of
+from torch2grid_builtin._transformers.arranging import Arrangement, Known, Rows, arrangements, fitted, height_of_layers, rows_of
 from torch2grid_builtin._transformers.cards import AnyKind, Bands, Group, Item, Placed, Scale, items_of, put, shape_of
 from torch2grid_builtin._transformers.kinds import by_kind
-from torch2grid_builtin._transformers.packing import Box, Packing, best_fit, check_cell, fitting, orders, pack, widths
+from torch2grid_builtin._transformers.packing import Box, Packing, best_fit, check_cell, fitting, orders, pack, slicings, widths
 from torch2grid_core import Grid, Layout, LayoutTransformer, NotDrawable
 from torch2grid_core.grids import Block, Rect, Region, drawable_sizes, label_rows
 from torch2grid_core.selection import modules
@@ -23,10 +23,14 @@ _WORK = 5_000  # boxes placed while an arrangement of modules is looked for
 _BROAD = (0.08, 0.025, 0.001)  # shares of the sheet from which a module may as well fill its width
 _EMPTY = 0.12  # share of empty cells with which a search ends
 _MOST_EMPTY = 0.14  # from which another sheet is tried
+_HOPELESS = 1.12  # times as large as another sheet: fewer names and no gaps would not make up for that
 _FEWER_NAMES = (0.5, 0.25)  # of the room that names may have, on a sheet with much empty
 _FEW = 2000  # tensors, of which that takes no time
 _TINY = 14  # cells a side of matrices, of more than those, that have no empty cells between them
 _LOW = 64  # cells in height of layers in which vectors stand by themselves
+_MANY_CARDS = 60  # of which orders to join them to groups say less than filling the lowest place
+_ORDERS = 24  # such orders
+_FEW_CARDS = 8
 _CLOSELY = 3_000  # cards placed, each where it fits, while a packing is looked for that leaves less empty
 _NAMES = 0.05  # of the sheet, at most, for the names of modules
 
@@ -83,11 +87,11 @@ class Atlas(LayoutTransformer):
         weights = sum(sizes.values())
         if max_cells is None or self.cell is not None:
             return fitting(self._fullest(cards, weights, self.cell or 1, None, list(sizes)), max_cells)
-        side = max(math.isqrt(weights) // max_cells, 1)
+        side, known = max(math.isqrt(weights) // max_cells, 1), _Known()
         longest = max(max(shape) if shape else 1 for shape in (shapes[name] for name in sizes))
         while True:
             for gap, named in ((self.gap, self.names), (0, False)) if side >= longest else ((self.gap, self.names),):
-                sheet = _Sheet(cards, weights, side, gap, named, max_cells)
+                sheet = _Sheet(cards, weights, side, gap, named, max_cells, known)
                 if sheet.fits:
                     return self._fullest(cards, weights, side, max_cells, list(sizes), sheet)
             if side >= longest:
@@ -113,21 +117,28 @@ class Atlas(LayoutTransformer):
     ) -> Layout:
         """The layout of *first*, or where much of that is empty, of a sheet that is fuller: its matrices by themselves instead
         of in modules, slightly larger cells, nothing between them, or fewer names."""
-        best = (first or _Sheet(cards, weights, side, self.gap, self.names, room)).layout(names)
+        known = first.known if first else _Known()
+        best = (first or _Sheet(cards, weights, side, self.gap, self.names, room, known)).layout(names)
         if len(names) > _FEW or empty_share(best) <= _MOST_EMPTY:
             return best
         apart = [each for card in cards for each in card.apart()]
-        sides = (side, side + 1, side + 2) if room is not None and side > 4 else (side,)
-        tries = [(some, each, self.gap, 1.0) for each in sides for some in (cards, apart)]
-        close = [0] if self.gap is None else []  # borders are drawn on the first cells of a matrix then, which loses no name
-        tries += [(some, side, gap, 1.0) for gap in close for some in (cards, apart)]
-        if self.names:
-            tries += [(some, side, self.gap, share) for share in _FEWER_NAMES for some in (cards, apart)]
-        tries += [(some, side, gap, _FEWER_NAMES[-1]) for gap in close for some in (cards, apart)]
-        for some, each, gap, share in tries:
-            sheet = _Sheet(some, weights, each, gap, self.names, room, share, closely=True)
-            if sheet.fits and empty_share(found := sheet.layout(names)) < empty_share(best):
-                best = found
+        gaps = (
+            [self.gap, 0] if self.gap is None else [self.gap]
+        )  # without any, borders are drawn on the first cells of a matrix
+        shares = (1.0, *_FEWER_NAMES) if self.names else (1.0,)
+        several = (
+            room is not None and side > 4 and len(cards) <= _FEW_CARDS
+        )  # these fit together better at one size than another
+        sides = (side, side + 1, side + 2) if several else (side,)
+        high, wide = best.shape
+        least, found = _emptiness(high * side, wide * side), [0.0, 0.0]  # of matrices by themselves, and of modules as they are
+        for gap, each, share, (way, some) in product(gaps, sides, shares, enumerate((apart, cards))):
+            if found[way] > _HOPELESS * least:
+                continue
+            sheet = _Sheet(some, weights, each, gap, self.names, room, known, share, closely=True)
+            found[way] = _emptiness(sheet.height * each, sheet.width * each)
+            if sheet.fits and found[way] < least:
+                best, least = sheet.layout(names), found[way]
             if empty_share(best) <= _MOST_EMPTY:
                 break
         return best
@@ -140,6 +151,11 @@ def empty_share(layout: Layout) -> float:
     """The share of the cells in which there is no weight."""
     taken = sum(height * width for region in layout.regions for _, _, height, width in region.rects)
     return 1 - taken / math.prod(layout.shape)
+
+
+def _emptiness(height: int, width: int) -> float:
+    """How bad a sheet is that holds given weights: large, or long; nearly a square is as good as one."""
+    return height * width * (5 + max(max(height, width) / min(height, width), 1.3))
 
 
 def cards_of(sizes: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) -> list[Card]:
@@ -222,6 +238,38 @@ def _numbered_above(way: Way, line: int) -> bool:
     return isinstance(way, Rows) and way.columns > 1 and not way.tag and way.layer.box[1] >= 2 * line
 
 
+def _compact(boxes: Sequence[Box]) -> list[int]:
+    """Which of the *boxes* of one card leave little empty, from the smallest on."""
+    order = sorted(range(len(boxes)), key=lambda way: math.prod(boxes[way]))
+    most = 1.1 * math.prod(boxes[order[0]])
+    return [way for place, way in enumerate(order) if place < 4 or math.prod(boxes[way]) <= most]
+
+
+class _Known:
+    """What was found about modules of one kind, for all sheets on which their cells are of one size."""
+
+    def __init__(self) -> None:
+        self._ways: dict[tuple[tuple[AnyKind, ...], int, Scale, int, int], list[Way]] = {}
+        self._fitted: dict[tuple[tuple[AnyKind, ...], Scale, int], Arrangement | None] = {}
+        self._strips: Known = {}
+        self.packed: dict[tuple[tuple[Box, ...], ...], tuple[Packing, list[int]]] = {}  # by the boxes of all cards
+
+    def ways(self, kinds: tuple[AnyKind, ...], count: int, scale: Scale, tag: int, work: int) -> list[Way]:
+        """The ways to arrange *count* layers, or one module."""
+        key = kinds, count, scale, tag, work
+        if key not in self._ways:
+            ways: list[Way] = list(arrangements(kinds, scale, work)) if count == 1 else []
+            self._ways[key] = ways or list(rows_of(kinds, count, scale, tag, work, self._strips))
+        return self._ways[key]
+
+    def fitted(self, kinds: tuple[AnyKind, ...], scale: Scale, limit: int) -> Arrangement | None:
+        """A module arranged for a width."""
+        key = kinds, scale, limit
+        if key not in self._fitted:
+            self._fitted[key] = fitted(kinds, scale, limit)
+        return self._fitted[key]
+
+
 class _Sheet:
     """All modules on one sheet, in cells of side×side weights. height, width: of the sheet, at most *room* if it can be.
 
@@ -235,11 +283,13 @@ class _Sheet:
         side: int,
         gap: int | None,
         named: bool,
-        room: int | None = None,
+        room: int | None,
+        known: _Known,
         share: float = 1.0,
         closely: bool = False,
     ) -> None:
-        self.closely = closely
+        self.closely, self.known = closely, known
+        self.cells = weights / side**2  # at least
         extent = math.isqrt(weights * 8 // 7) // side + 1  # an eighth stays empty, or less
         self.named_at_all = named
         self.line = label_rows(extent)
@@ -261,13 +311,12 @@ class _Sheet:
         self.kinds = [tuple(item.kind for item in card.items) for card in cards]
         work = _WORK // len({*self.kinds})
         self.ways: dict[tuple[tuple[AnyKind, ...], int], list[Way]] = {}
-        self._fitted: dict[tuple[tuple[AnyKind, ...], int], Arrangement | None] = {}
         self._seen: dict[tuple[tuple[Box, ...], int], list[Packing]] = {}
         for card, kinds in zip(cards, self.kinds, strict=True):
             count = len(card.titles)
             if (kinds, count) not in self.ways:
-                ways: list[Way] = list(arrangements(kinds, self.scale, work)) if count == 1 else []
-                self.ways[kinds, count] = ways or list(rows_of(kinds, count, self.scale, self._tag(named, kinds, count), work))
+                tag = self._tag(named, kinds, count) if count > 1 else 0
+                self.ways[kinds, count] = self.known.ways(kinds, count, self.scale, tag, work)
         self.chosen = [self.ways[kinds, len(card.titles)][0] for card, kinds in zip(cards, self.kinds, strict=True)]
         # A matrix alone has its whole name inside; a name above it would take a line of the sheet.
         alone = [len(card.titles) == 1 and len(card.items) == 1 for card in cards]
@@ -277,7 +326,7 @@ class _Sheet:
         if room is not None and least > 1.1 * room:  # no arrangement can fit
             self.height = self.width = least
             return
-        self.packing = self._arranged()
+        self.packing = self._packed_closely() if self.closely else self._arranged()
         self.height, self.width = self.packing.height, self.packing.width
 
     @property
@@ -291,13 +340,13 @@ class _Sheet:
         low = len(card.titles) > 1 and height_of_layers(kinds, len(card.titles), self.scale) < _LOW
         return replace(card, items=card.loose) if low else card
 
-    def _tag(self, named: bool, kinds: Sequence[AnyKind], count: int) -> int:
+    def _tag(self, named: bool, kinds: tuple[AnyKind, ...], count: int) -> int:
         """Cells left of each of *count* layers for its number; none where they would take much of the layers' own room."""
         tag = math.ceil(self.line * (0.45 * len(str(count - 1)) + 0.4))
         if not named:
             return 0
-        sample = rows_of(kinds, count, self.scale, 0, 1)[0]
-        return tag if sample.layer.packing.width >= 16 * tag else 0
+        sample = self.known.ways(kinds, count, self.scale, 0, 1)[0]
+        return tag if isinstance(sample, Rows) and sample.layer.box[1] >= 16 * tag else 0
 
     def _leave_names_out(self, most: float) -> None:
         """Where names take more than the share *most* of the sheet, those of small modules go first."""
@@ -319,7 +368,7 @@ class _Sheet:
         main = largest[0]
         sheet_side = math.isqrt(sum(areas))
         tried: list[int] = []
-        for way in self.ways[self.kinds[main], len(self.cards[main].titles)][:12]:
+        for way in self._ways(main)[:12]:
             tried.append(way.box[1])
         tried += [round(sheet_side * each) for each in (0.8, 0.87, 0.93, 1.0, 1.05, 1.1, 1.2)]
         for limit in dict.fromkeys(tried):
@@ -335,7 +384,7 @@ class _Sheet:
                     best, best_chosen = found, list(self.chosen)
         self.chosen = list(best_chosen)
         for place in [each for each in largest[:8] if not self._is_full(best)]:
-            for way in self.ways[self.kinds[place], len(self.cards[place].titles)]:
+            for way in self._ways(place):
                 if tries <= 0 or way is best_chosen[place] or self._is_full(best):
                     continue
                 self.chosen = list(best_chosen)
@@ -348,47 +397,71 @@ class _Sheet:
         while tries > 0 and not self._is_full(best) and len(self.cards) > 1:
             self.chosen = list(best_chosen)
             for place in chance.sample(largest[:16], min(3, len(self.cards), 16)):
-                self.chosen[place] = chance.choice(self.ways[self.kinds[place], len(self.cards[place].titles)])
+                self.chosen[place] = chance.choice(self._ways(place))
             found = self._packed(4)
             tries -= 4
             if self._badness(found) < self._badness(best):
                 best, best_chosen = found, list(self.chosen)
         self.chosen = best_chosen
-        return self._fitted_together(best) if self.closely and not self._is_full(best) else best
+        return best
 
-    def _fitted_together(self, best: Packing) -> Packing:
-        """*best*, or a fuller one in which each place is filled by that card, and that way of it, which fits there."""
-        every = [self._compact(place) for place in range(len(self.cards))]
-        areas = [math.prod(own[0][1]) for own in every]
+    def _packed_closely(self) -> Packing:
+        """The fullest of many packings that choose how each card is arranged together with its place."""
+        every = tuple(tuple(self._box(place, way) for way in self._ways(place)) for place in range(len(self.cards)))
+        if every not in self.known.packed:
+            many = len(every) > _MANY_CARDS
+            self.known.packed[every] = self._fitted_together(every) if many else self._joined_together(every)
+        packing, picked = self.known.packed[every]
+        if len(every) <= _FEW_CARDS and self._emptiness(*(other := self._arranged())[1:]) <= self._emptiness(*packing[1:]):
+            return other
+        self.chosen = [self._ways(place)[way] for place, way in enumerate(picked)]
+        return packing
+
+    def _joined_together(self, every: Sequence[Sequence[Box]]) -> tuple[Packing, list[int]]:
+        """A packing by ``slicings``, and which way of each card is chosen."""
+        best = None
+        for found in slicings(every, self.between, _ORDERS, self._emptiness):
+            if best is None or self._emptiness(*found[0][1:]) < self._emptiness(*best[0][1:]):
+                best = found
+                if self.cells >= (1 - _MOST_EMPTY) * math.prod(found[0][1:]):
+                    break
+        assert best is not None
+        return best
+
+    def _fitted_together(self, every: Sequence[Sequence[Box]]) -> tuple[Packing, list[int]]:
+        """A packing in which each place is filled by that card, and that way of it, which fits there."""
+        compact = [_compact(some) for some in every]
+        areas = [math.prod(some[own[0]]) for some, own in zip(every, compact, strict=True)]
         largest = sorted(range(len(areas)), key=lambda place: -areas[place])
-        side, best_chosen, chance = math.isqrt(sum(areas)), list(self.chosen), random.Random(0)
-        for turn in range(_CLOSELY // len(self.cards)):
+        side, chance = math.isqrt(sum(areas)), random.Random(0)
+        best_picked = [0] * len(every)
+        firsts = [some[0] for some in every]
+        tried = [(width, order) for width in widths(firsts, self.between, 0.75, 1.3, 3) for order in orders(firsts)[:2]]
+        plain = [pack(firsts, self.between, width, order) for width, order in tried]
+        best = min(plain, key=lambda each: self._emptiness(*each[1:]))
+        for turn in range(_CLOSELY // len(every)):
             across = turn % 2  # from the left on instead of from the top
-            some = chance.sample(largest[:6], min(chance.randint(1, 3), len(largest)))  # that fill the width side by side
-            limit = sum(chance.choice(every[place])[1][1 - across] + self.between for place in some) - self.between
+            some_of = chance.sample(largest[:6], min(chance.randint(1, 3), len(largest)))  # that fill the width side by side
+            limit = (
+                sum(every[place][chance.choice(compact[place])][1 - across] + self.between for place in some_of) - self.between
+            )
             if not 0.8 * side < limit < 1.25 * side:
                 limit = round(side * chance.uniform(0.88, 1.15))
-            narrow = [[(way, box) for way, box in own if box[1 - across] <= limit] for own in every]
+            narrow = [[way for way in own if some[way][1 - across] <= limit] for some, own in zip(every, compact, strict=True)]
             if not all(narrow):
                 continue
-            boxes = [[box[::-1] if across else box for _, box in own] for own in narrow]
+            boxes = [[some[way][::-1] if across else some[way] for way in own] for some, own in zip(every, narrow, strict=True)]
             found, picked = best_fit(boxes, self.between, limit, chance.choice((4, 10, len(boxes))), chance.random())
             if across:
                 found = Packing(tuple((down, right) for right, down in found.places), found.width, found.height)
-            self.chosen = [own[way][0] for own, way in zip(narrow, picked, strict=True)]
-            if self._badness(found) < self._badness(best):
-                best, best_chosen = found, list(self.chosen)
-                if self._is_full(best):
+            if self._emptiness(*found[1:]) < self._emptiness(*best[1:]):
+                best, best_picked = found, [own[way] for own, way in zip(narrow, picked, strict=True)]
+                if self.cells >= (1 - _MOST_EMPTY) * math.prod(best[1:]):
                     break
-        self.chosen = best_chosen
-        return best
+        return best, best_picked
 
-    def _compact(self, place: int) -> list[tuple[Way, Box]]:
-        """The ways of a card that leave little in its box empty, from the smallest on, and their boxes."""
-        ways = self.ways[self.kinds[place], len(self.cards[place].titles)]
-        boxes = sorted(((way, self._box(place, way)) for way in ways), key=lambda each: math.prod(each[1]))
-        most = 1.1 * math.prod(boxes[0][1])
-        return [each for index, each in enumerate(boxes) if index < 4 or math.prod(each[1]) <= most]
+    def _ways(self, place: int) -> list[Way]:
+        return self.ways[self.kinds[place], len(self.cards[place].titles)]
 
     def _is_full(self, packing: Packing) -> bool:
         taken = sum(math.prod(way.box) for way in self.chosen)
@@ -396,12 +469,9 @@ class _Sheet:
 
     def _fitting(self, place: int, limit: int, broad: bool) -> Way:
         """The way of a card for a sheet *limit* cells wide: a *broad* one as if it took all of it, another its own room."""
-        card, kinds = self.cards[place], self.kinds[place]
-        ways = list(self.ways[kinds, len(card.titles)])
+        card, kinds, ways = self.cards[place], self.kinds[place], list(self._ways(place))
         if len(card.titles) == 1:
-            if (kinds, limit) not in self._fitted:
-                self._fitted[kinds, limit] = fitted(kinds, self.scale, limit)
-            fit = self._fitted[kinds, limit]
+            fit = self.known.fitted(kinds, self.scale, limit)
             ways += [fit] if fit else []
 
         def taken(way: Way) -> float:
@@ -428,9 +498,18 @@ class _Sheet:
 
     def _badness(self, packing: Packing) -> tuple[bool, float]:
         """Less is better: within the room, about square, without empty places."""
-        longer = max(packing.height, packing.width)
+        beyond, size = self._oversize(packing.height, packing.width)
         costs = sum(way.cost for way in self.chosen) / sum(math.prod(way.box) for way in self.chosen)  # of cutting matrices
-        return self.room is not None and longer > self.room, costs * (0.5 * longer**2 + 2.5 * packing.height * packing.width)
+        return beyond, costs * size
+
+    def _oversize(self, height: int, width: int) -> tuple[bool, float]:
+        """Whether that is more than the room, and how large and how far from a square."""
+        longer = max(height, width)
+        return self.room is not None and longer > self.room, 0.5 * longer**2 + 2.5 * height * width
+
+    def _emptiness(self, height: int, width: int) -> tuple[bool, float]:
+        """Whether that is more than the room, and how much is empty."""
+        return self.room is not None and max(height, width) > self.room, _emptiness(height, width)
 
     def _box(self, place: int, way: Way | None = None) -> Box:
         """(height, width) of one card, placed in the way chosen unless another is given, with its name above, and that of the

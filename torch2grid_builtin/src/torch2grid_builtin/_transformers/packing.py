@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import random
+from bisect import insort
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from torch2grid_core import Layout, NotDrawable
 
 Box = tuple[int, int]  # height, width
+Indices = NDArray[np.int64]
 _DEEP = 1 << 60
 _HOLES = 48  # free rectangles that are remembered, the largest
+_SHAPES = 64  # of one group of boxes that are remembered
+_LEAF_SLACK = 1.35  # how much larger than the smallest a way of one box may be
+_LOOKS = (1, 2, 3, 4, 6)  # partners to try for a group
+_SLACKS = (1.1, 1.2, 1.4)  # how much larger than the smallest a shape of a group may be
+_LUCKS = (0.0, 0.02, 0.05)  # how much chance decides
 
 
 def check_cell(cell: int | None) -> None:
@@ -69,24 +81,25 @@ def best_fit(ways: Sequence[Sequence[Box]], gap: int, limit: int, ahead: int, la
     limit += gap
     line = [(0, 0, limit)]  # down to where each stretch of the sheet is filled: left, depth, width
     left, places, picked = list(range(len(ways))), [(0, 0)] * len(ways), [0] * len(ways)
-    largest = max((height * width for some in ways for height, width in some), default=1)
+    heights, breadths = np.array([box for some in ways for box in some], dtype=np.float64).T
+    ends = np.cumsum([len(some) for some in ways])  # behind the ways of each box
+    worth, rests = large * heights * breadths / max((heights * breadths).max(initial=1), 1), breadths + gap
     while left:
         at = min(range(len(line)), key=lambda place: line[place][1::-1])
         column, depth, room = line[at]
-        found, least = None, math.inf
-        for index in left[:ahead]:
-            for way, (height, width) in enumerate(ways[index]):
-                rest = room - width - gap
-                if rest >= 0 and (cost := rest / room - large * height * width / largest) < least:
-                    found, least = (index, way), cost
-        if found is None:  # nothing fits: what is left there stays empty, up to the lower neighbour
+        first, last = int(ends[left[0] - 1]) if left[0] else 0, int(ends[left[:ahead][-1]])
+        costs = np.where(rests[first:last] <= room, 1 - rests[first:last] / room - worth[first:last], np.inf)
+        found = first + int(costs.argmin())
+        if costs[found - first] == np.inf:  # nothing fits: what is left there stays empty, up to the lower neighbour
             beside = [line[place] for place in (at - 1, at + 1) if 0 <= place < len(line)]
             line[at] = (column, min(each[1] for each in beside), room)
         else:
-            index, way = found
+            index = int(np.searchsorted(ends, found, "right"))
+            way = found - (int(ends[index - 1]) if index else 0)
             height, width = ways[index][way]
             places[index], picked[index] = (depth, column), way
             left.remove(index)
+            rests[ends[index] - len(ways[index]) : ends[index]] = np.inf
             beyond = [(column + width + gap, depth, room - width - gap)] if room > width + gap else []
             line[at : at + 1] = [(column, depth + height + gap, width + gap), *beyond]
         line = _joined(line)
@@ -105,6 +118,118 @@ def _joined(line: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
             found[-1] = (found[-1][0], depth, found[-1][2] + width)
         else:
             found.append((column, depth, width))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Shapes:
+    """The sizes that a box, or a group of boxes, may have, from low and wide to high and narrow.
+
+    way: of the box, or which shape of *one* it has (and *with_other* of the other); below: whether the other is below it.
+    """
+
+    heights: Indices
+    widths: Indices
+    way: Indices
+    one: _Shapes | int
+    other: _Shapes | None
+    with_other: Indices
+    below: Indices
+
+    @property
+    def least(self) -> int:
+        """The area of the smallest."""
+        return int((self.heights * self.widths).min())
+
+    def place(self, index: int, row: int, column: int, gap: int, places: list[tuple[int, int]], picked: list[int]) -> None:
+        """Put its boxes in the shape at *index*, which begins at (row, column), into *places*, and their ways into *picked*."""
+        if isinstance(self.one, int) or self.other is None:
+            assert isinstance(self.one, int)
+            places[self.one], picked[self.one] = (row, column), int(self.way[index])
+            return
+        own = int(self.way[index])
+        self.one.place(own, row, column, gap, places, picked)
+        if self.below[index]:
+            row += int(self.one.heights[own]) + gap
+        else:
+            column += int(self.one.widths[own]) + gap
+        self.other.place(int(self.with_other[index]), row, column, gap, places, picked)
+
+
+def slicings(
+    ways: Sequence[Sequence[Box]], gap: int, trees: int, badness: Callable[[int, int], Any]
+) -> Iterator[tuple[Packing, list[int]]]:
+    """Sheets of all boxes at least *gap* apart, a box of each of *ways*, and which of its ways each box is.
+
+    Small boxes are joined to groups, and these to larger ones, until one is left: side by side or one below the other, as
+    leaves less empty. A group keeps all shapes that it can have, so that the ways of all boxes are chosen together at the end
+    (L. Stockmeyer, "Optimal orientations of cells in slicing floorplan designs", 1983). *trees*: how many orders of joining are
+    tried; chance decides in each but the first, the same every time. badness: of a sheet of a height and a width; of each order
+    the least bad is yielded.
+    """
+    leaves = []
+    for index, some in enumerate(ways):
+        heights, widths_ = np.array(some, dtype=np.int64).T
+        kept = _useful(heights, widths_, _LEAF_SLACK)
+        leaves.append(_Shapes(heights[kept], widths_[kept], kept, index, None, kept, kept))
+    chance = random.Random(0)
+    for tree in range(trees):
+        look, slack, luck = 4, 1.2, 0.0
+        if tree:
+            look, slack, luck = chance.choice(_LOOKS), chance.choice(_SLACKS), chance.choice(_LUCKS)
+        groups = sorted(((leaf.least, leaf) for leaf in leaves), key=_area_first)
+        while len(groups) > 1:
+            area, one = groups.pop(0)
+            best, least_waste = None, math.inf
+            for at, (other_area, other) in enumerate(groups[:look]):
+                both = _joined_shapes(one, other, gap, slack)
+                least = both.least
+                waste = (least - area - other_area) / least + luck * chance.random()
+                if waste < least_waste:
+                    best, least_waste = (at, least, both), waste
+            assert best is not None
+            groups.pop(best[0])
+            insort(groups, best[1:], key=_area_first)
+        whole = groups[0][1]
+        sizes = list(zip(whole.heights.tolist(), whole.widths.tolist(), strict=True))
+        index = min(range(len(sizes)), key=lambda each: badness(*sizes[each]))
+        places, picked = [(0, 0)] * len(ways), [0] * len(ways)
+        whole.place(index, 0, 0, gap, places, picked)
+        yield Packing(tuple(places), *sizes[index]), picked
+
+
+def _area_first(group: tuple[int, _Shapes]) -> int:
+    return group[0]
+
+
+def _joined_shapes(one: _Shapes, other: _Shapes, gap: int, slack: float) -> _Shapes:
+    """The useful shapes of two groups side by side, and one below the other."""
+    tall = np.sort(np.concatenate((one.heights, other.heights)))
+    tall = tall[tall >= max(one.heights[0], other.heights[0])]
+    beside = [np.searchsorted(each.heights, tall, "right") - 1 for each in (one, other)]  # the narrowest that is no higher
+    broad = np.sort(np.concatenate((one.widths, other.widths)))
+    broad = broad[broad >= max(one.widths[-1], other.widths[-1])]
+    below = [len(each.widths) - np.searchsorted(each.widths[::-1], broad, "right") for each in (one, other)]  # the lowest
+    heights = np.concatenate((tall, one.heights[below[0]] + other.heights[below[1]] + gap))
+    widths_ = np.concatenate((one.widths[beside[0]] + other.widths[beside[1]] + gap, broad))
+    kept = _useful(heights, widths_, slack)
+    first, second = (np.concatenate(pair)[kept] for pair in zip(beside, below, strict=True))
+    return _Shapes(heights[kept], widths_[kept], first, one, other, second, (kept >= len(tall)).astype(np.int64))
+
+
+def _useful(heights: Indices, widths_: Indices, slack: float) -> Indices:
+    """From low to high those for which no other is as low and as narrow, at most *slack* times as large as the smallest."""
+    order: Indices = np.lexsort((widths_, heights))
+    narrowest = np.minimum.accumulate(widths_[order])
+    order = order[np.concatenate(([True], narrowest[1:] < narrowest[:-1]))]
+    areas = heights[order] * widths_[order]
+    order = order[areas <= slack * areas.min()]
+    if len(order) <= _SHAPES:
+        return order
+    forms = np.log(heights[order] / widths_[order])  # of each form about the smallest
+    steps = ((forms - forms[0]) / (forms[-1] - forms[0]) * (_SHAPES - 1)).astype(np.int64)
+    smallest: Indices = order[np.lexsort((heights[order] * widths_[order], steps))]
+    found: Indices = smallest[np.unique(np.sort(steps), return_index=True)[1]]
     return found
 
 

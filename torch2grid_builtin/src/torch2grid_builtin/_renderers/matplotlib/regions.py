@@ -28,6 +28,7 @@ _FAR = 1.7  # lines that a name may be from the middle of its band
 _COVERED = 0.1  # of a region's area, at most, lies under its name
 _COVERED_APART = 0.2  # where it is low, or the name of its module stands nowhere else
 _SQUEEZED = ((1.0, 0.2), (0.85, 0.25), (0.75, 0.3))  # of the size of a text, and of the area, for a name with little room
+_LETTER = 0.35  # by that of a part of a fused projection: Q, K and V need little, and one alone says nothing
 _MARKED = 0.2  # and of a part's, under its text
 _NAMED = 0.95  # and of a matrix of one layer, whose name stands nowhere else
 _SMALLEST = 0.7  # of the size of a text, in low boxes
@@ -252,7 +253,7 @@ def draw_marks(
                 continue
             dots = [(at, y, 2, 1) for at in range(x, x + across - 1, 5)] + [(x, at, 1, 2) for at in range(y, y + down - 1, 5)]
             canvas.rects(dots, _LINE, alpha=0.45)
-            share = _NAMED if mark.name in names.get((row, column), ()) else _MARKED
+            share = _NAMED if mark.name in names.get((row, column), ()) else _LETTER if len(mark.name) == 1 else _MARKED
             choices = [literal(mark.name)]
             word, _, number = mark.name.partition(" ")
             if word in ("expert", "matrix"):
