@@ -27,7 +27,7 @@ LARGE, MANY, MOST = "llama.safetensors", "ten_thousand.safetensors", "hundred_th
 SAME, CHANGED, FETCHED = "llama_1m.safetensors", "llama_1m_tuned.safetensors", "llama_100m.safetensors"
 SLOWLY = 1e6  # bytes a second for each connection: workers wait, however few cores they share
 TIMES, SECONDS, MEMORY, FASTER, NOBODY = 1.2, 1.5, 350.0, 3.0, 10.0
-IDLE, WORKING = 4.0, 2.0  # seconds of a cluster without work; of work, until nobody is left to do it
+IDLE, WORKING = 2.0, 2.0  # seconds of a cluster without work; of work, until nobody is left to do it
 
 
 def run(folder: Path, rounds: int) -> Section:
@@ -63,15 +63,12 @@ def _on(running: Running, *words: object) -> list[str]:
 
 
 def _beside_the_pool(running: Running, cwd: Path, rounds: int) -> tuple[list[list[str]], list[Check]]:
-    idle = _taken(running)
-    time.sleep(IDLE)
-    idle = (_taken(running) - idle) / IDLE
     rows, checks = [], []
     for name in (LARGE, MANY, MOST):
         words = str(model(name)), "--stats", "-q"
         walls, times, bytes_, pool_walls, pool_times, codes = [], [], [], [], [], set()
         for turn in range(min(rounds, 3) + 1 if name != MOST else 1):
-            before, begun = _taken(running), time.monotonic()
+            idle, before, begun = _idle(running), _taken(running), time.monotonic()
             here, code = run_once(_on(running, *words), cwd)
             there = _taken(running) - before - idle * (time.monotonic() - begun)
             pool, other = run_once([str(COMMAND), *words, "--jobs", str(cores())], cwd)
@@ -97,6 +94,13 @@ def _beside_the_pool(running: Running, cwd: Path, rounds: int) -> tuple[list[lis
 def _taken(running: Running) -> float:
     """Processor time of the cluster so far."""
     return sum(processor_time(each.pid) for each in running.processes)
+
+
+def _idle(running: Running) -> float:
+    """Processor time that the cluster takes in a second without work."""
+    before = _taken(running)
+    time.sleep(IDLE)
+    return (_taken(running) - before) / IDLE
 
 
 def _same(running: Running, folder: Path) -> Check:
@@ -155,9 +159,10 @@ def _all_killed(running: Running, cwd: Path) -> list[Check]:
 def _fetched(folder: Path, cwd: Path) -> tuple[list[list[str]], Check]:
     """How long one worker and four take to fetch, as a table, and how many times as fast four are."""
     walls = {}
-    with far(model(FETCHED).parent, SLOWLY) as server:
+    with far(model(FETCHED).parent, SLOWLY) as server, far(model(FETCHED).parent) as fast:
         for workers in (1, 4):
             with _cluster(folder / f"cluster of {workers}", workers) as running:
+                run_once(_on(running, f"{fast.url}/{FETCHED}", "--stats", "-q"), cwd)  # so that all have imported it
                 taken, code = run_once(_on(running, f"{server.url}/{FETCHED}", "--stats", "-q"), cwd)
             walls[workers] = taken.wall if code == 0 else float("nan")
     rows = [[str(workers), seconds(wall)] for workers, wall in walls.items()]
