@@ -211,7 +211,7 @@ class Reader:
                 del self.windows[window.file.identity]
         if window.buffer is not None:
             self.held -= window.size
-            if len(self.spare) < _SPARE and len(window.buffer) >= limits.WINDOW // 2:
+            if len(self.spare) < _SPARE and len(window.buffer) >= limits.WINDOW // 8:
                 self.spare.append(window.buffer)
             window.buffer = None
 
