@@ -114,13 +114,14 @@ def _same(running: Running, folder: Path) -> Check:
         ("check", one),
         ("compare", one, two, "--stats"),
     ):
-        digests = set()
-        for number, command in enumerate((_local(words, 1), _local(words, cores()), _on(running, *words, "-q"))):
-            cwd = folder / f"same {number}"
-            cwd.mkdir(exist_ok=True)
-            digests.add(_digest(command, cwd))
-        if len(digests) > 1:
-            different.append(" ".join(Path(word).name for word in words))
+        found = set()
+        for way, command in (("one", _local(words, 1)), ("pool", _local(words, cores())), ("dask", _on(running, *words, "-q"))):
+            cwd = folder / f"{way} {len(found)} {' '.join(Path(word).name for word in words)}"
+            cwd.mkdir()
+            found.add(_result(command, cwd))
+        if len(found) > 1:
+            told = "; ".join(f"exit code {code}, files {digest[:8]}, {said[-200:]!r}" for code, said, digest in sorted(found))
+            different.append(f"{' '.join(Path(word).name for word in words)}: {told}")
     return Check("A cluster: one process, the pool and the cluster give the same", not different, ", ".join(different) or "yes")
 
 
@@ -128,14 +129,14 @@ def _local(words: Sequence[str], jobs: int) -> list[str]:
     return [str(COMMAND), *words, "-q", "--jobs", str(jobs)]
 
 
-def _digest(command: Sequence[str], cwd: Path) -> str:
-    """Of what a command says and of the files in *cwd* behind it."""
-    done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    found = hashlib.sha256(b"%d\n%s" % (done.returncode, done.stdout))
+def _result(command: Sequence[str], cwd: Path) -> tuple[int, str, str]:
+    """The exit code of a command, what it says, and a digest of the files that it leaves in *cwd*."""
+    done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    found = hashlib.sha256()
     for path in sorted(cwd.rglob("*")):
         if path.is_file():
             found.update(str(path.relative_to(cwd)).encode() + path.read_bytes())
-    return found.hexdigest()
+    return done.returncode, done.stdout, found.hexdigest()
 
 
 def _all_killed(running: Running, cwd: Path) -> list[Check]:
