@@ -27,7 +27,7 @@ LARGE, MANY, MOST = "llama.safetensors", "ten_thousand.safetensors", "hundred_th
 SAME, CHANGED, FETCHED = "llama_1m.safetensors", "llama_1m_tuned.safetensors", "llama_100m.safetensors"
 SLOWLY = 1e6  # bytes a second for each connection: workers wait, however few cores they share
 TIMES, SECONDS, MEMORY, FASTER, NOBODY = 1.2, 1.5, 350.0, 3.0, 10.0
-IDLE, WORKING = 4.0, 2.0  # seconds of a cluster without work; of work, until nobody is left to do it
+IDLE, WORKING = 2.0, 2.0  # seconds of a cluster without work; of work, until nobody is left to do it
 
 
 def run(folder: Path, rounds: int) -> Section:
@@ -63,15 +63,12 @@ def _on(running: Running, *words: object) -> list[str]:
 
 
 def _beside_the_pool(running: Running, cwd: Path, rounds: int) -> tuple[list[list[str]], list[Check]]:
-    idle = _taken(running)
-    time.sleep(IDLE)
-    idle = (_taken(running) - idle) / IDLE
     rows, checks = [], []
     for name in (LARGE, MANY, MOST):
         words = str(model(name)), "--stats", "-q"
         walls, times, bytes_, pool_walls, pool_times, codes = [], [], [], [], [], set()
         for turn in range(min(rounds, 3) + 1 if name != MOST else 1):
-            before, begun = _taken(running), time.monotonic()
+            idle, before, begun = _idle(running), _taken(running), time.monotonic()
             here, code = run_once(_on(running, *words), cwd)
             there = _taken(running) - before - idle * (time.monotonic() - begun)
             pool, other = run_once([str(COMMAND), *words, "--jobs", str(cores())], cwd)
@@ -99,6 +96,13 @@ def _taken(running: Running) -> float:
     return sum(processor_time(each.pid) for each in running.processes)
 
 
+def _idle(running: Running) -> float:
+    """Processor time that the cluster takes in a second without work."""
+    before = _taken(running)
+    time.sleep(IDLE)
+    return (_taken(running) - before) / IDLE
+
+
 def _same(running: Running, folder: Path) -> Check:
     """Whether one process, the pool and the cluster give the same, bit by bit."""
     one, two = str(model(SAME)), str(model(CHANGED))
@@ -110,13 +114,14 @@ def _same(running: Running, folder: Path) -> Check:
         ("check", one),
         ("compare", one, two, "--stats"),
     ):
-        digests = set()
-        for number, command in enumerate((_local(words, 1), _local(words, cores()), _on(running, *words, "-q"))):
-            cwd = folder / f"same {number}"
-            cwd.mkdir(exist_ok=True)
-            digests.add(_digest(command, cwd))
-        if len(digests) > 1:
-            different.append(" ".join(Path(word).name for word in words))
+        found = set()
+        for way, command in (("one", _local(words, 1)), ("pool", _local(words, cores())), ("dask", _on(running, *words, "-q"))):
+            cwd = folder / f"{way} {len(found)} {' '.join(Path(word).name for word in words)}"
+            cwd.mkdir()
+            found.add(_result(command, cwd))
+        if len(found) > 1:
+            told = "; ".join(f"exit code {code}, files {digest[:8]}, {said[-200:]!r}" for code, said, digest in sorted(found))
+            different.append(f"{' '.join(Path(word).name for word in words)}: {told}")
     return Check("A cluster: one process, the pool and the cluster give the same", not different, ", ".join(different) or "yes")
 
 
@@ -124,14 +129,14 @@ def _local(words: Sequence[str], jobs: int) -> list[str]:
     return [str(COMMAND), *words, "-q", "--jobs", str(jobs)]
 
 
-def _digest(command: Sequence[str], cwd: Path) -> str:
-    """Of what a command says and of the files in *cwd* behind it."""
-    done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    found = hashlib.sha256(b"%d\n%s" % (done.returncode, done.stdout))
+def _result(command: Sequence[str], cwd: Path) -> tuple[int, str, str]:
+    """The exit code of a command, what it says, and a digest of the files that it leaves in *cwd*."""
+    done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    found = hashlib.sha256()
     for path in sorted(cwd.rglob("*")):
         if path.is_file():
             found.update(str(path.relative_to(cwd)).encode() + path.read_bytes())
-    return found.hexdigest()
+    return done.returncode, done.stdout, found.hexdigest()
 
 
 def _all_killed(running: Running, cwd: Path) -> list[Check]:
@@ -155,9 +160,10 @@ def _all_killed(running: Running, cwd: Path) -> list[Check]:
 def _fetched(folder: Path, cwd: Path) -> tuple[list[list[str]], Check]:
     """How long one worker and four take to fetch, as a table, and how many times as fast four are."""
     walls = {}
-    with far(model(FETCHED).parent, SLOWLY) as server:
+    with far(model(FETCHED).parent, SLOWLY) as server, far(model(FETCHED).parent) as fast:
         for workers in (1, 4):
             with _cluster(folder / f"cluster of {workers}", workers) as running:
+                run_once(_on(running, f"{fast.url}/{FETCHED}", "--stats", "-q"), cwd)  # so that all have imported it
                 taken, code = run_once(_on(running, f"{server.url}/{FETCHED}", "--stats", "-q"), cwd)
             walls[workers] = taken.wall if code == 0 else float("nan")
     rows = [[str(workers), seconds(wall)] for workers, wall in walls.items()]

@@ -44,7 +44,7 @@ class Cost(NamedTuple):
         what = f"A remote file, {self.what}"
         checks = [Check(f"{what}: it went well", self.code == 0, f"exit code {self.code}")]
         checks += [at_most(f"{what}: requests", self.requests, requests)] if requests else []
-        checks += [at_most(f"{what}: bytes", self.bytes / 1e3, bytes_ / 1e3, " kB")] if bytes_ else []
+        checks += [at_most(f"{what}: bytes", self.bytes / 1e6, bytes_ / 1e6, " MB")] if bytes_ else []
         checks += [at_most(f"{what}: seconds", self.wall, wall, " s")] if wall else []
         return checks
 

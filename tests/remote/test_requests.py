@@ -76,7 +76,7 @@ def test_one_tensors_page_costs_its_bytes(served: Server, tmp_path: Path) -> Non
     save_file(names, served.folder / "m.safetensors")
     run(f"{served.url}/m.safetensors", "--only", "layers.2.weight", "--layers", "-q", cwd=tmp_path)
     assert 1536 * 2048 * 4 <= served.sent <= 1536 * 2048 * 4 * 1.01
-    assert len(served.requests) <= 5
+    assert len(served.requests) <= 2 + 8  # the begin, the end, and one for each connection
 
 
 def test_a_row_costs_about_a_row(served: Server, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from torch2grid_core import LoadError
 from torch2grid_core.text import without_secrets
 from torch2grid_remote import __version__, limits
 from torch2grid_remote.addresses import split
-from torch2grid_remote.retrying import Again
+from torch2grid_remote.retrying import Again, Tell
 
 _PIECE = 256 << 10  # bytes between two looks at how far a body has come
 _SAFE = "%/?:;,+=&@!$'()*~[]"
@@ -300,9 +300,8 @@ def abandon(answer: Answer) -> None:
     answer.connection.close()
 
 
-def body_into(answer: Answer, buffer: memoryview, shown: str, wait: float, arrived: object) -> None:
+def body_into(answer: Answer, buffer: memoryview, shown: str, wait: float, arrived: Tell) -> None:
     """Fill *buffer* with the body, telling *arrived* of what comes. Raises ``Again`` where there is less."""
-    assert callable(arrived)
     done = 0
     try:
         while done < len(buffer):

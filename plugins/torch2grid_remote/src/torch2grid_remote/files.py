@@ -13,6 +13,8 @@ from torch2grid_remote.addresses import inside
 from torch2grid_remote.reading import in_threads, reader
 from torch2grid_remote.retrying import Tell
 
+CHANGED = "changed while it was being read", "run again when it is complete"  # of a file: what is wrong, and what to do
+
 
 class NotThere(LoadError):
     """There is nothing of that name."""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from torch2grid_core import LoadError
 from torch2grid_remote import limits
-from torch2grid_remote.files import Begun, Entry, NotThere
+from torch2grid_remote.files import CHANGED, Begun, Entry, NotThere
 from torch2grid_remote.retrying import Again, Tell, persistently
 
 _VERSIONS = ("ETag", "etag", "generation", "md5Hash", "content_md5", "LastModified", "last_modified", "mtime", "updated")
@@ -135,7 +135,7 @@ class FilesystemStore:
             arrived(len(found))
             about = system.info(self.at(path))
             if int(about.get("size", -1)) != size or (version and _version(about) != version):
-                raise LoadError(self.shown(path), "changed while it was being read", "run again when it is complete")
+                raise LoadError(self.shown(path), *CHANGED)
 
         self.persistently(attempt, path, start, buffer, tell)
 

@@ -8,12 +8,10 @@ from typing import NamedTuple
 from torch2grid_core import LoadError
 from torch2grid_remote import limits
 from torch2grid_remote.connections import Answer, abandon, body_into, number, refused, release, request
-from torch2grid_remote.files import Begun, NotThere
+from torch2grid_remote.files import CHANGED, Begun, NotThere
 from torch2grid_remote.retrying import Again, Tell, persistently
 
 SPAN = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
-_NO_RANGES = "sends the whole file where a part of it is asked for", "download the file first"
-_CHANGED = "changed while it was being read", "run again when it is complete"
 
 
 class Span(NamedTuple):
@@ -52,11 +50,11 @@ def fetch(
     answer = request(url, headers, shown, wait, secret)
     if answer.status == 412:
         release(answer)
-        raise LoadError(shown, *_CHANGED)
+        raise LoadError(shown, *CHANGED)
     span = _span(answer, shown, len(buffer) if start == 0 else 0)
     if span.size != size or (known and version(answer) != known):
         abandon(answer)
-        raise LoadError(shown, *_CHANGED)
+        raise LoadError(shown, *CHANGED)
     if span.start != start or not start < span.stop <= start + len(buffer):
         raise _other(answer, shown)
     body_into(answer, buffer[: span.stop - start], shown, wait, arrived)
@@ -81,13 +79,13 @@ def _span(answer: Answer, shown: str, most: int) -> Span:
         return Span(0, 0, 0)
     if answer.status == 416:
         release(answer)
-        raise LoadError(shown, *_CHANGED)
+        raise LoadError(shown, *CHANGED)
     if answer.status == 200:
         length = number(answer.headers.get("content-length", ""))
         if length is not None and length <= most:
             return Span(0, length, length)
         abandon(answer)
-        raise LoadError(shown, f"the server {_NO_RANGES[0]}", _NO_RANGES[1])
+        raise LoadError(shown, "the server sends the whole file where a part of it is asked for", "download the file first")
     if answer.status in (404, 410):
         release(answer)
         raise NotThere(shown, f"is not there: the server answers {answer.status}", "check the address")

@@ -17,6 +17,7 @@ from torch2grid_remote.retrying import Tell
 
 _SMALL = 256 << 10  # bytes of what is kept when it was read once
 _AROUND = 256  # bytes of padding behind a record
+_EDGE = 4096  # bytes: where a range is cut, so that few reads lie on both sides
 _SPARE = 8  # buffers that are kept for windows to come
 
 
@@ -210,7 +211,7 @@ class Reader:
                 del self.windows[window.file.identity]
         if window.buffer is not None:
             self.held -= window.size
-            if len(self.spare) < _SPARE and len(window.buffer) >= limits.WINDOW // 2:
+            if len(self.spare) < _SPARE and len(window.buffer) >= limits.WINDOW // 8:
                 self.spare.append(window.buffer)
             window.buffer = None
 
@@ -379,11 +380,15 @@ def _evened(windows: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     whole = len(windows) - len(windows) % limits.CONNECTIONS
     yield from windows[:whole]
     rest = list(_joined(((start, stop - start) for start, stop in windows[whole:]), sys.maxsize, 0))
-    least = limits.WINDOW // (8 if whole else 2)  # of little that is fetched, few requests
-    share = max(sum(stop - start for start, stop in rest) / limits.CONNECTIONS, least)
+    size = sum(stop - start for start, stop in rest)
+    if not whole and size <= limits.WINDOW // 2:  # so little costs one request
+        yield from windows
+        return
+    share = max(size / limits.CONNECTIONS, limits.WINDOW / 8)
     for start, stop in rest:
         pieces = max(round((stop - start) / share), 1)
-        yield from pairwise(start + (stop - start) * each // pieces for each in range(pieces + 1))
+        edges = ((start + (stop - start) * each // pieces) // _EDGE * _EDGE for each in range(1, pieces))
+        yield from pairwise([start, *edges, stop])
 
 
 _reader: tuple[int, Reader] | None = None

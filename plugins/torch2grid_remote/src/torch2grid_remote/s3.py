@@ -12,7 +12,7 @@ from torch2grid_core import LoadError
 from torch2grid_remote import limits
 from torch2grid_remote.buckets import BucketOpener
 from torch2grid_remote.connections import number
-from torch2grid_remote.files import Begun, NotThere
+from torch2grid_remote.files import CHANGED, Begun, NotThere
 from torch2grid_remote.filesystems import FilesystemStore
 from torch2grid_remote.ranges import SPAN
 from torch2grid_remote.retrying import Again, Tell
@@ -20,7 +20,6 @@ from torch2grid_remote.retrying import Again, Tell
 _PIECE = 256 << 10
 _PASSES = ("SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException")
 _OTHER = "the store sends other bytes than it is asked for", "download it first"
-_CHANGED = "changed while it was being read", "run again when it is complete"
 
 
 @cache
@@ -92,7 +91,7 @@ class S3Store(FilesystemStore):
             stated = str(headers.get("retry-after", ""))
             return Again(f"answers {status or code}", float(number(stated[:6]) or 0))
         if status == 412 or code == "PreconditionFailed":
-            return LoadError(shown, *_CHANGED)
+            return LoadError(shown, *CHANGED)
         if status == 404 or code in ("NoSuchKey", "NoSuchBucket", "404"):
             return NotThere(shown, "is not there", "check the address")
         if status in (401, 403):
@@ -169,7 +168,7 @@ class S3Store(FilesystemStore):
                 raise LoadError(self.shown(path), *_OTHER)
             etag = str(answer.get("ETag") or "")
             if version and etag and etag.strip('"') != version.strip('"'):  # a store that knows no If-Match
-                raise LoadError(self.shown(path), *_CHANGED)
+                raise LoadError(self.shown(path), *CHANGED)
             done, length = 0, last + 1 - start
             due, fresh = time.monotonic() + wait, 0
             while done < length:
@@ -193,7 +192,7 @@ class S3Store(FilesystemStore):
         def attempt(start: int, buffer: memoryview, arrived: Tell, wait: float) -> None:
             found, _ = sync(self.filesystem().loop, self._body, path, version, start, buffer, arrived, wait)
             if found != size:
-                raise LoadError(self.shown(path), *_CHANGED)
+                raise LoadError(self.shown(path), *CHANGED)
 
         self.persistently(attempt, path, start, buffer, tell)
 
