@@ -106,6 +106,8 @@ def _tracer() -> Any:
     tracer = coverage.Coverage.current() if coverage is not None else None
     if tracer is not None:
         tracer._warn_preimported_source = False  # at each start it looks for these, also among names of torch
+        # In each fork it notes who started it, for which Python looks through the sources of all modules: up to a minute.
+        sys.modules["coverage.collector"].short_stack = str  # type: ignore[attr-defined]
     return tracer
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import tracemalloc
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -108,6 +109,24 @@ def test_the_largest_weight_is_found_whatever_the_order() -> None:
         assert streamed_part(layout, "w", weights, "mean", rng).largest == (300, -9.0)
     assert streamed_part(layout, "w", np.full(1000, np.nan), "mean", rng).largest is None
     assert streamed_part(layout, "w", np.zeros(1000), "mean", rng).largest == (0, 0.0)
+
+
+def test_parts_of_several_tensors_tell_the_same_whichever_comes_first() -> None:
+    rng = np.random.default_rng(4)
+    weights = {name: rng.standard_normal(64).astype(np.float32) * 0.1 for name in "abcd"}
+    for name, value in (("b", -9.0), ("c", 9.0), ("d", 9.0)):
+        weights[name][5] = value
+    dims = ((64, 0, 1),)
+    layout = Layout(4, 64, (1, 4), tuple(Block(name, 0, row, 0, dims) for row, name in enumerate(weights)))
+    parts = []
+    for name, values in weights.items():
+        part = RasterPart(layout, name, "mean")
+        part.update(0, values)
+        parts.append(part.result())
+    found = [assemble(layout, "mean", order) for order in permutations(parts)]
+    assert {each.largest for each in found} == {("b", 5, -9.0)}
+    assert {each.spread for each in found} == {found[0].spread}
+    assert all(np.array_equal(each.values, found[0].values) for each in found)
 
 
 def test_parts_of_one_tensor_add_up_and_travel() -> None:

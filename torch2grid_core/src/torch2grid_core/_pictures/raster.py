@@ -182,7 +182,9 @@ def assemble(
                     factor, offset = scale[name]
                     finished = finished * abs(factor) if rule.size else finished * factor + offset
                 narrow[index] = to_float32(finished)
-    best = max(largest.items(), key=lambda entry: abs(entry[1][1]), default=None)
+    # In the order of the layout, whichever part came first: of equal weights the first is named, and sums round alike.
+    order = [name for name in layout.tensors if name in combined]
+    best = max(((name, largest[name]) for name in order if name in largest), key=lambda entry: abs(entry[1][1]), default=None)
     found = None if best is None else (best[0], *best[1])
     where = None if found is None else layout.cell_of(*found[:2])
     return Grid(
@@ -197,7 +199,7 @@ def assemble(
         layout,
         layout.labels,
         layout.marks,
-        spread=_spread(sums.values()) if scale is None else None,
+        spread=_spread(sums[name] for name in order) if scale is None else None,
     )
 
 
