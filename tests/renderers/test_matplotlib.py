@@ -15,6 +15,7 @@ import pytest
 from tests.support.renderers.panels import COUNTS, EDGES, EMPTY_PANELS, HOSTILE, PANELS, RNG
 from tests.support.renderers.pixels import framed, pixels, rendered
 
+import torch2grid as t2g
 from torch2grid_builtin._renderers.matplotlib.page import draw_page
 from torch2grid_builtin._renderers.matplotlib.shapes import Label
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
@@ -276,6 +277,20 @@ def test_bands_too_many_to_name_are_named_by_module():
     shown = texts(rendered(Page("p", "t", (Settings().heatmap(grid, labels=True),)), "svg"))
     assert [text for text in shown if text.startswith("model.")] == [f"model.h.{layer}" for layer in range(12)]
     assert not any("not named" in text for text in shown)
+
+
+@pytest.mark.parametrize("layout", ["hilbert", "layer_separated", "layer_weighted"])
+@pytest.mark.parametrize("experts", [0, 8])
+def test_each_layer_of_a_transformer_is_named_in_every_layout_that_has_room(layout, experts):
+    model = {"model.embed_tokens.weight": np.ones((128, 64), np.float32)}
+    for layer in range(12):
+        inside = [f"experts.{expert}.w{number}.weight" for expert in range(experts) for number in (1, 2, 3)]
+        for name in inside or ["up.weight", "gate.weight", "down.weight", "q.weight"]:
+            shape = (64, 160) if name.endswith(("w2.weight", "down.weight")) else (160, 64)
+            model[f"model.layers.{layer}.{name}"] = np.full(shape, 0.5, np.float32)
+    shown = texts(rendered(t2g.grid(model, plugin=layout)[0], "svg"))
+    named = {text.rpartition(".")[2] for text in shown if "layers." in text}
+    assert named == {str(layer) for layer in range(12)}
 
 
 def test_names_that_a_grid_keeps_room_for_are_written_there():
