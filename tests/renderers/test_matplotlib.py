@@ -264,6 +264,9 @@ def test_texts_are_fitted_and_wrapped():
     assert max(text_width(line) for line in lines) <= 160
     assert wrap("x" * 500, 100, lines=3)[-1].count("…") == 1
     assert wrap("", 100) == []
+    for number in ("±0.0548, linear", "−0.0123; log", "0.0548/0.25"):
+        shown = wrap(number, text_width("±0.054") + 1, lines=9)
+        assert not any(line.endswith(".") or line.startswith((",", ";")) for line in shown), shown
 
 
 def test_bands_too_many_to_name_are_named_by_module():
