@@ -318,6 +318,22 @@ def test_a_border_is_not_drawn_where_empty_cells_part_regions():
     assert plain == lined
 
 
+@pytest.mark.parametrize("size", [1e-6, 1e-5, 1e-4, 0.02])
+def test_names_of_marks_never_cover_one_another(size):
+    weights = (np.random.default_rng(0).standard_normal((200, 200)) * size).astype(np.float32)
+    (page,) = (each for each in t2g.histograms({"w": weights}) if each.name.endswith("w_hist"))
+    labels = [shape for shape in draw_page(page, Style()).shapes if isinstance(shape, Label)]
+    (panel,) = (panel for panel in page.panels if isinstance(panel, Histogram))
+    boxes = []
+    for each in labels:
+        if each.text in map(literal, panel.marks):
+            long = text_width(each.text, 12)
+            boxes.append((each.y, each.x - long * (each.ha == "right"), each.x + long * (each.ha == "left")))
+    assert len(boxes) >= 2
+    for place, (y, start, _) in enumerate(boxes):
+        assert not any(y == other and first <= start < last for other, first, last in boxes[:place] + boxes[place + 1 :])
+
+
 def test_names_stand_at_the_bars_of_marginals_and_never_on_one_another():
     values = np.zeros((40, 40), np.float32)
     rows = Marginal(np.ones(40), names=((3.5, "row-a"), (3.6, "row-b"), (39.5, "row-c")))
