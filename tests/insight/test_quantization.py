@@ -305,11 +305,46 @@ def test_the_overview_is_a_map_of_layers_and_kinds_for_each_scheme() -> None:
     first, *maps = draw(QuantizationView(schemes=("int8", "nf4")), arrays)["quantization_overview"].panels
     assert isinstance(first, Heatmap)
     assert [name for _, name in first.column_names] == ["INT8", "NF4"]
+    *maps, rest = maps
     assert len(maps) == 2
     grid = maps[0].grid.values
     assert np.unravel_index(grid.argmax(), grid.shape)[0] == 3
     assert grid.max() > 3
-    assert maps[0].row_names[-1][1] == "none"
+    assert [name for _, name in maps[0].row_names] == [str(layer) for layer in range(12)]
+    assert [name for _, name in rest.row_names] == ["embed.weight"]
+    assert [name for _, name in rest.column_names] == ["INT8", "NF4"]
+    assert "In no layer" in rest.title
+    for each in (*maps, rest):
+        assert each.grid.counts.all()
+
+
+def test_the_stages_of_a_network_share_the_columns_of_the_overview_and_of_experts_the_worst_counts() -> None:
+    rng = np.random.default_rng(0)
+    names = [
+        f"layer{stage}.{block}.conv{n}.weight" for stage, blocks in ((1, 3), (2, 9)) for block in range(blocks) for n in (1, 2)
+    ]
+    names += [f"layer2.{block}.experts.{expert}.up.weight" for block in range(9) for expert in range(4)]
+    arrays = {name: rng.standard_normal((16, 64)).astype(np.float32) for name in [*names, "stem.weight", "fc.weight"]}
+    arrays["layer2.5.experts.2.up.weight"][:, ::64] *= 30
+    arrays["layer2.6.experts.2.up.weight"][0, 0] = np.nan
+    _, table, rest = draw(QuantizationView(schemes=("int8",)), arrays)["quantization_overview"].panels
+    rows, columns = ([name for _, name in names] for names in (table.row_names, table.column_names))
+    assert rows == [*(f"layer1.{block}" for block in range(3)), *(f"layer2.{block}" for block in range(9))]
+    assert columns == ["conv1", "conv2", "experts.*.up"]
+    cells = table.grid.values[:, 2]
+    assert table.grid.counts[:, 2].tolist() == [0] * 3 + [1] * 9
+    assert np.nanargmax(np.where(table.grid.counts[:, 2] > 0, cells, -np.inf)) == rows.index("layer2.5")
+    assert np.isnan(cells[rows.index("layer2.6")])
+    assert [name for _, name in rest.row_names] == ["stem", "fc"]
+
+
+def test_a_kind_without_figures_has_no_column_in_the_overview() -> None:
+    arrays = model()
+    for layer in range(12):
+        arrays[f"layers.{layer}.o.weight"][:] = 0
+    _, table, _ = draw(QuantizationView(schemes=("int8",)), arrays)["quantization_overview"].panels
+    assert [name for _, name in table.column_names] == ["q", "up", "down"]
+    assert table.title.endswith("; 1 kind has none")
 
 
 def test_few_tensors_are_a_row_each() -> None:

@@ -408,9 +408,23 @@ def test_a_frame_has_no_row_of_totals_which_the_table_has():
 
 
 def test_a_table_of_cells_has_the_names_of_rows_and_columns():
-    tensors = {f"layers.{place}.weight": np.random.default_rng(place).standard_normal((20, 30)) for place in range(3)}
+    generator = np.random.default_rng(0)
+    tensors = {f"layers.{layer}.{kind}.weight": generator.standard_normal((20, 30)) for layer in range(3) for kind in "qk"}
     heatmap = t2g.outliers(tensors)["outliers_overview"].panels[0]
-    assert {row[0] for row in heatmap.as_table().rows} == {"layers.*.weight"}
+    assert [row[:2] for row in heatmap.as_table().rows] == [(str(layer), kind) for layer in range(3) for kind in "qk"]
+
+
+def test_titles_of_axes_side_by_side_do_not_meet():
+    names = [f"model.layers.{layer}.mlp.up_proj.weight" for layer in (0, 7, 21)]
+    pages = t2g.layers({name: np.ones((160, 64), np.float32) for name in names})
+    figure = pyplot.figure(figsize=(12, 4))
+    axes = figure.subplots(1, 3)
+    for ax, name in zip(axes, names, strict=True):
+        pages[name].plot(ax)
+        assert ax.get_title().replace("\n", " ") == f"{name} · 160×64 · float32"
+    boxes = [ax.title.get_window_extent() for ax in axes]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+    pyplot.close(figure)
 
 
 def test_the_former_name_of_the_asinh_scale_is_known():

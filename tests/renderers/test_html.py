@@ -387,6 +387,21 @@ def test_rounding_keeps_four_digits_and_never_invents_infinity(numbers: list[flo
     assert (np.abs(result[finite] - wide) <= bound).all()
 
 
+def test_a_long_name_on_a_sheet_begins_with_an_ellipsis(browser: Any, tmp_path: Path) -> None:
+    arrays = {
+        f"layers.{layer}.{'mixture_' * 8}.{kind}": np.eye(8, dtype=np.float32) for layer in (0, 1) for kind in "abcdefghij"
+    }
+    (written,) = t2g.layers(arrays).save(tmp_path / "m.html")
+    with Visit(browser, written) as visit:
+        visit.page.wait_for_selector(".sheet .link")
+        widths = visit.page.eval_on_selector_all(
+            ".sheet .link", "all => all.map((each) => [each.scrollWidth, each.offsetWidth])"
+        )
+        assert all(long > wide for long, wide in widths)
+        rooms = visit.page.eval_on_selector_all(".sheet h2", "all => all.map((each) => [each.scrollWidth, each.clientWidth])")
+        assert all(long == wide for long, wide in rooms)  # it is the name that is shortened, not what holds it
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_panels_at_places_are_a_table(browser: Any, tmp_path: Path, width: int, scheme: str) -> None:
     generator = np.random.default_rng(0)

@@ -15,6 +15,7 @@ import pytest
 from tests.support.renderers.panels import COUNTS, EDGES, EMPTY_PANELS, HOSTILE, PANELS, RNG
 from tests.support.renderers.pixels import framed, pixels, rendered
 
+import torch2grid as t2g
 from torch2grid_builtin._renderers.matplotlib.page import draw_page
 from torch2grid_builtin._renderers.matplotlib.shapes import Label
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
@@ -263,6 +264,9 @@ def test_texts_are_fitted_and_wrapped():
     assert max(text_width(line) for line in lines) <= 160
     assert wrap("x" * 500, 100, lines=3)[-1].count("…") == 1
     assert wrap("", 100) == []
+    for number in ("±0.0548, linear", "−0.0123; log", "0.0548/0.25"):
+        shown = wrap(number, text_width("±0.054") + 1, lines=9)
+        assert not any(line.endswith(".") or line.startswith((",", ";")) for line in shown), shown
 
 
 def test_bands_too_many_to_name_are_named_by_module():
@@ -276,6 +280,20 @@ def test_bands_too_many_to_name_are_named_by_module():
     shown = texts(rendered(Page("p", "t", (Settings().heatmap(grid, labels=True),)), "svg"))
     assert [text for text in shown if text.startswith("model.")] == [f"model.h.{layer}" for layer in range(12)]
     assert not any("not named" in text for text in shown)
+
+
+@pytest.mark.parametrize("layout", ["hilbert", "layer_separated", "layer_weighted"])
+@pytest.mark.parametrize("experts", [0, 8])
+def test_each_layer_of_a_transformer_is_named_in_every_layout_that_has_room(layout, experts):
+    model = {"model.embed_tokens.weight": np.ones((128, 64), np.float32)}
+    for layer in range(12):
+        inside = [f"experts.{expert}.w{number}.weight" for expert in range(experts) for number in (1, 2, 3)]
+        for name in inside or ["up.weight", "gate.weight", "down.weight", "q.weight"]:
+            shape = (64, 160) if name.endswith(("w2.weight", "down.weight")) else (160, 64)
+            model[f"model.layers.{layer}.{name}"] = np.full(shape, 0.5, np.float32)
+    shown = texts(rendered(t2g.grid(model, plugin=layout)[0], "svg"))
+    named = {text.rpartition(".")[2] for text in shown if "layers." in text}
+    assert named == {str(layer) for layer in range(12)}
 
 
 def test_names_that_a_grid_keeps_room_for_are_written_there():
@@ -298,6 +316,22 @@ def test_a_border_is_not_drawn_where_empty_cells_part_regions():
         for lines in (False, True)
     )
     assert plain == lined
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e-5, 1e-4, 0.02])
+def test_names_of_marks_never_cover_one_another(size):
+    weights = (np.random.default_rng(0).standard_normal((200, 200)) * size).astype(np.float32)
+    (page,) = (each for each in t2g.histograms({"w": weights}) if each.name.endswith("w_hist"))
+    labels = [shape for shape in draw_page(page, Style()).shapes if isinstance(shape, Label)]
+    (panel,) = (panel for panel in page.panels if isinstance(panel, Histogram))
+    boxes = []
+    for each in labels:
+        if each.text in map(literal, panel.marks):
+            long = text_width(each.text, 12)
+            boxes.append((each.y, each.x - long * (each.ha == "right"), each.x + long * (each.ha == "left")))
+    assert len(boxes) >= 2
+    for place, (y, start, _) in enumerate(boxes):
+        assert not any(y == other and first <= start < last for other, first, last in boxes[:place] + boxes[place + 1 :])
 
 
 def test_names_stand_at_the_bars_of_marginals_and_never_on_one_another():

@@ -37,6 +37,21 @@ def test_less_than_15_percent_of_the_sheet_is_empty(name: str, room: int) -> Non
     assert layout == Atlas().layout(shapes, room)  # the same picture every time
 
 
+@pytest.mark.parametrize("room", [2048, 1500])
+@pytest.mark.parametrize("vocabulary", [512, 4096])
+def test_the_columns_of_experts_are_named_above_the_first_layer(room: int, vocabulary: int) -> None:
+    experts = {
+        f"moe.experts.{each}.w{number}.weight": (64, 160) if number == 2 else (160, 64)
+        for each in range(8)
+        for number in (1, 2, 3)
+    }
+    attention = {f"attn.{letter}_proj.weight": (16 if letter in "kv" else 64, 64) for letter in "qkvo"}
+    each = {"norm.weight": (64,), "moe.gate.weight": (8, 64), **attention, **experts}
+    shapes = {"head.weight": (vocabulary, 64), "embed.weight": (vocabulary, 64)} | stack("model.layers", 12, each)
+    named = {label.name for label in Atlas().layout(shapes, room).labels}
+    assert {f"model.layers.0.moe.experts.*.w{number}.weight" for number in (1, 2, 3)} <= named
+
+
 @st.composite
 def stacks(draw: st.DrawFn) -> tuple[int, Shapes]:
     """(layers, tensors of each): up to five matrices and their vectors."""

@@ -134,7 +134,8 @@ def test_the_table_and_the_picture():
     assert table.rows[0] == ("a.weight", "12×3", 12, 5, 3, 0, pytest.approx(100 / 3), 0, "0, 4–6, 11", "")
     (table,) = draw(DeadNeurons(only_dead=True), arrays)["dead_neurons"].panels
     assert [row[0] for row in table.rows] == ["a.weight", "(all tensors)"]
-    bar, line = pages["dead_neurons_overview"].panels
+    text, bar, line = pages["dead_neurons_overview"].panels
+    assert text.text == "Dead: 5 of 23 units (every |weight| < 1e−06), in 1 of 3 tensors."
     assert isinstance(bar, Bar)
     assert bar.labels == ("a.weight", "b.weight", "\\x1b.weight")
     np.testing.assert_allclose(bar.values, [100 / 3, 0, 0])
@@ -166,7 +167,7 @@ def test_units_that_repeat_others():
     table = pages["dead_neurons"].panels[0]
     assert table.rows[0][-3:] == (3, "0–1, 12–13", "7, 9 = 2; 11 ≈ 4")
     assert pages["dead_neurons"].title.endswith("; 4 duplicates")
-    bars = pages["dead_neurons_overview"].panels[:2]
+    bars = pages["dead_neurons_overview"].panels[1:3]
     np.testing.assert_allclose(bars[1].values, [100 * 3 / 20, 100 / 8, 0, 100 * 3 / 20])
 
 
@@ -187,13 +188,13 @@ def test_duplicates_only_where_they_are_wanted():
 def test_many_tensors_and_none():
     arrays = {f"{layer}.weight": alive(3, 3, seed=layer) for layer in range(90)}
     arrays["70.weight"][1] = 0
-    bar, _ = draw(DeadNeurons(), arrays)["dead_neurons_overview"].panels
+    _, bar, _ = draw(DeadNeurons(), arrays)["dead_neurons_overview"].panels
     assert bar.labels == ("70.weight",)  # no bars of nothing
     assert bar.title == "Share of dead units: 1 of 90 tensors, the others have none"
     for layer in range(70):
         arrays[f"{layer}.weight"][0] = 0
     arrays["70.weight"][:] = 0
-    bar, _ = draw(DeadNeurons(), arrays)["dead_neurons_overview"].panels
+    _, bar, _ = draw(DeadNeurons(), arrays)["dead_neurons_overview"].panels
     assert len(bar.labels) == 60
     assert bar.labels[0] == "70.weight"
     assert bar.title == "Share of dead units: the 60 largest of 90 tensors"
@@ -204,9 +205,11 @@ def test_many_tensors_and_none():
 
 def test_a_clean_model_is_said_to_be_clean():
     arrays = {f"{layer}.weight": alive(3, 4, seed=layer) for layer in range(90)}
-    text, line = draw(DeadNeurons(), arrays)["dead_neurons_overview"].panels
+    page = draw(DeadNeurons(), arrays)["dead_neurons_overview"]
+    text, line = page.panels
     assert isinstance(text, Text)
-    assert text.text == "No unit is dead, of 630 in 90 tensors."
+    assert text.text == "Dead: 0 of 630 units (every |weight| < 1e−06), in 0 of 90 tensors."
+    assert "630" not in page.title  # nothing is told twice
     assert isinstance(line, Line)
 
 

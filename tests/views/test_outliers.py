@@ -226,10 +226,11 @@ def test_the_page_shows_the_layer_and_the_weight(tmp_path):
     arrays[f"model.layers.9.{DOWN}"][1, 2] = np.nan
     layers, weights, units = draw(Outliers(), arrays)["outliers_overview"].panels
     assert isinstance(layers, Heatmap)
-    assert layers.grid.shape == (5, 12)
+    assert layers.grid.shape == (12, 5)
     beyond = layers.grid.values > layers.scale.high
-    assert np.argwhere(beyond).tolist() == [[kind, 4] for kind in range(5)]
-    assert layers.row_names[0][1] == f"model.layers.*.{Q}"
+    assert np.argwhere(beyond).tolist() == [[4, kind] for kind in range(5)]
+    assert [name for _, name in layers.row_names] == [str(layer) for layer in range(12)]
+    assert layers.column_names[0][1] == Q.removesuffix(".weight")
     assert isinstance(weights, Bar)
     assert weights.labels[0] == f"model.layers.9.{DOWN} [1, 2]"
     assert weights.flags == {0: "1 NaN"}

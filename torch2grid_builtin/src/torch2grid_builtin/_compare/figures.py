@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch2grid_core.text import visible
 
 Array = np.ndarray[Any, Any]
 BARS = 40  # figures that are bars, and more that are a table in colours
+_COLUMNS = 80  # of a table by layer and kind
 WIDE = 30  # from so many times the smallest figure on, the largest is shown on a logarithmic scale
 _ZERO = 0.08  # of the range of logarithms, below the least of which a 0 is drawn
 _PLACE = re.compile(r"\[[\d, ]*\]")
@@ -35,6 +36,34 @@ def kind_across(name: str) -> tuple[str, int | None]:
     """The same, of experts together: ``("layers.*.experts.*.fc", 3)`` for ``layers.3.experts.7.fc``; ``fc`` for ``fc[7]``."""
     kind, layer = kind_and_layer(_PLACE.sub("", name))
     return ".".join("*" if part.isdecimal() else part for part in kind.split(".")), layer
+
+
+def together(names: Iterable[str]) -> dict[str, list[str]]:
+    """The names of one layer and kind, which experts and the matrices of a stack share: ``layers.3.experts.*.fc`` → all of it.
+
+    What is alone has its own name.
+    """
+    found: dict[str, list[str]] = {}
+    for name in names:
+        kind, layer = kind_across(name)
+        found.setdefault(kind if layer is None else kind.replace("*", str(layer), 1), []).append(name)
+    return {group if len(members) > 1 else members[0]: members for group, members in found.items()}
+
+
+def in_layers(names: Iterable[str]) -> dict[str, dict[int, str]]:
+    """Kind → layer → name, of what several layers have; nothing where most are in none or the kinds fill no table."""
+    names = list(names)
+    kinds: dict[str, dict[int, str]] = {}
+    for name in names:
+        kind, layer = kind_and_layer(name)
+        if layer is not None:
+            kinds.setdefault(kind, {})[layer] = name
+    count: dict[str, int] = {}
+    for kind, layers in kinds.items():
+        count[stem_and_leaf(kind)[1]] = count.get(stem_and_leaf(kind)[1], 0) + len(layers)
+    found = {kind: layers for kind, layers in kinds.items() if count[stem_and_leaf(kind)[1]] > 1}
+    within, columns = sum(map(len, found.values())), {stem_and_leaf(kind)[1] for kind in found}
+    return found if 2 * within > len(names) and len(columns) <= _COLUMNS else {}
 
 
 def by_kind(names: Sequence[str]) -> list[str]:
@@ -155,30 +184,40 @@ def by_layer_and_kind(
         flags: name → what NaN and Inf its weights hold.
         note: what follows the title.
     """
-    kinds: dict[str, dict[int, str]] = {}
-    for name in figures:
-        kind, layer = kind_and_layer(name)
-        if layer is not None:
-            kinds.setdefault(kind, {})[layer] = name
-    if len(figures) <= BARS or len(kinds) > BARS or not kinds:
+    kinds = in_layers(figures) if len(figures) > BARS else {}
+    if not kinds:
         yield from _bars(figures, what, of, flags or {}, note)
         return
-    lost = {name for each in kinds.values() for name in each.values() if math.isnan(figures[name]) and name in (flags or {})}
+    inside = {name for each in kinds.values() for name in each.values()}
+    lost = {name for name in inside if math.isnan(figures[name]) and name in (flags or {})}
     panel = layers_and_kinds(kinds, figures, lost, what, f"{what} by layer and kind of {of}{note}")
     if panel is not None:
         yield panel
-    inside = {name for each in kinds.values() for name in each.values()}
     others = {name: figure for name, figure in figures.items() if name not in inside}
     if others:
         yield from _bars(others, what, of, flags or {}, "")
 
 
 def layers_and_kinds(
-    kinds: Mapping[str, Mapping[int, str]], figures: Mapping[str, float], lost: Set[str], what: str, title: str
+    kinds: Mapping[str, Mapping[int, str]],
+    figures: Mapping[str, float],
+    lost: Set[str],
+    what: str,
+    title: str,
+    limits: tuple[float, float] | None = None,
 ) -> Heatmap | None:
-    """A row for each layer, a column for each kind, as ``in_colors``. kinds: kind → layer → name. lost: what has no figure.
+    """A row for each layer, a column for each kind, as ``in_colors``.
 
-    Layers of several stacks (``layer1.0``, ``layer2.0``) have rows of their own, and share the columns.
+    Layers of several stacks (``layer1.0``, ``layer2.0``) have rows of their own, and share the columns. A kind without any
+    figure has no column; the title counts these.
+
+    Args:
+        kinds: kind → layer → name.
+        figures: by name, NaN where there is none.
+        lost: names that have none because of NaN or Inf.
+        what: the figure.
+        title: of the picture.
+        limits: of the scale; those of the figures unless given.
     """
     places = {(stem_and_leaf(kind)[0], layer): None for kind, each in kinds.items() for layer in each}
     stems = list(dict.fromkeys(stem for stem, _ in places))
@@ -191,16 +230,20 @@ def layers_and_kinds(
         for layer, name in each.items():
             cell = at[stem, layer], leaves.index(leaf)
             values[cell], gone[cell] = figures[name], name in lost
+    told = (gone | ~np.isnan(values)).any(0)
+    if not told.all():
+        title += f"; {(~told).sum()} {'kinds have' if (~told).sum() > 1 else 'kind has'} none"
     several = short([f"{stem}.{layer}" for stem, layer in rows])
     return in_colors(
-        values,
-        gone,
+        values[:, told],
+        gone[:, told],
         what,
         title=title,
         rows="layer",
         columns="",
         row_names=several if len(stems) > 1 else [str(layer) for _, layer in rows],
-        column_names=short(leaves),
+        column_names=short([leaf for leaf, any_ in zip(leaves, told, strict=True) if any_]),
+        limits=limits,
     )
 
 

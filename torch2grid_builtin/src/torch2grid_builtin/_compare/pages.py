@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin._compare.delta import A, B, Delta, DeltaOf
-from torch2grid_builtin._compare.figures import WIDE, kind_and_layer, layers_and_kinds, stem_and_leaf
+from torch2grid_builtin._compare.figures import BARS, WIDE, in_layers, layers_and_kinds
 from torch2grid_builtin._compare.order import Names
 from torch2grid_builtin._compare.quantised import Quantised
 from torch2grid_builtin._compare.two import Comparison, as_json, totals
@@ -36,9 +36,8 @@ _CHANGE, _SHARE = "‖Δ‖/‖A‖", "share of weights changed"
 _ERROR = "relative error"
 _TITLES = {_CHANGE: "relative change ‖Δ‖/‖A‖", _SHARE: _SHARE, _ERROR: "relative error ‖Δ‖/‖original‖"}
 _DECADES = 1e4  # of a bent axis: smaller figures are short bars
-_BARS_AT_MOST, _LONGEST = 40, 80  # tensors that are bars in any case, and bars of one diagram
+_LONGEST = 80  # bars of one diagram
 _THROUGHOUT = 0.9995  # a share that is written as 1
-_KINDS = 80  # columns of a table by layer and kind
 
 
 @dataclass(frozen=True)
@@ -378,7 +377,7 @@ def overview_page(comparison: Comparison, names: Names) -> Page | None:
         figures = (_ERROR,)
     if not any(comparison.deltas[name].changed for name in chosen):
         return None
-    layered = _layered(chosen) if len(chosen) > _BARS_AT_MOST else {}
+    layered = in_layers(chosen) if len(chosen) > BARS else {}
     panels: list[Any] = []
     if layered:
         panels += [_by_layer(comparison, layered, what) for what in figures]
@@ -412,21 +411,6 @@ def _tells(comparison: Comparison, names: Sequence[str], what: str) -> bool:
     if not any(comparison.deltas[name].changed or comparison.deltas[name].broken for name in names):
         return False
     return what != _SHARE or any(_figure(comparison, name, what) < _THROUGHOUT for name in names)
-
-
-def _layered(names: Sequence[str]) -> dict[str, dict[int, str]]:
-    """Kind → layer → tensor, of what several layers have; nothing where most tensors are in none."""
-    kinds: dict[str, dict[int, str]] = {}
-    for name in names:
-        kind, layer = kind_and_layer(name)
-        if layer is not None:
-            kinds.setdefault(kind, {})[layer] = name
-    count: dict[str, int] = {}
-    for kind, layers in kinds.items():
-        count[stem_and_leaf(kind)[1]] = count.get(stem_and_leaf(kind)[1], 0) + len(layers)
-    found = {kind: layers for kind, layers in kinds.items() if count[stem_and_leaf(kind)[1]] > 1}
-    within, columns = sum(map(len, found.values())), {stem_and_leaf(kind)[1] for kind in found}
-    return found if 2 * within > len(names) and len(columns) <= _KINDS else {}
 
 
 def _by_layer(comparison: Comparison, kinds: Mapping[str, Mapping[int, str]], what: str) -> Heatmap | None:

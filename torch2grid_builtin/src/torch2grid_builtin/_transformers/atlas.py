@@ -321,7 +321,7 @@ class _Sheet:
         # A matrix alone has its whole name inside; a name above it would take a line of the sheet.
         alone = [len(card.titles) == 1 and len(card.items) == 1 for card in cards]
         self.named = [named and bool(card.title) and not each for card, each in zip(cards, alone, strict=True)]
-        self._leave_names_out(_NAMES * share)
+        self._leave_names_out(share)
         least = math.isqrt(sum(height * width for height, width in map(self._box, range(len(cards)))))
         if room is not None and least > 1.1 * room:  # no arrangement can fit
             self.height = self.width = least
@@ -348,15 +348,20 @@ class _Sheet:
         sample = self.known.ways(kinds, count, self.scale, 0, 1)[0]
         return tag if isinstance(sample, Rows) and sample.layer.box[1] >= 16 * tag else 0
 
-    def _leave_names_out(self, most: float) -> None:
-        """Where names take more than the share *most* of the sheet, those of small modules go first."""
+    def _leave_names_out(self, share: float) -> None:
+        """Where names take more than *share* of the room that they may have, those of small modules go first.
+
+        Layers that are alike keep theirs as long as there is room at all: one line names the columns of all of them.
+        """
         lines = [1 + _numbered_above(way, self.line) for way in self.chosen]
         spent = [each * many * self.line * way.box[1] for each, many, way in zip(self.named, lines, self.chosen, strict=True)]
         order = sorted(range(len(spent)), key=lambda place: spent[place] / math.prod(self.chosen[place].box))
-        left = most * self.extent**2
+        room = _NAMES * self.extent**2
+        taken = 0.0
         for place in order:
-            left -= spent[place]
-            if left < 0 or self.chosen[place].box[0] < self.line:
+            taken += spent[place]
+            most = room if len(self.cards[place].titles) > 1 else share * room
+            if taken > most or self.chosen[place].box[0] < self.line:
                 self.named[place] = False
 
     def _arranged(self) -> Packing:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._views.describing import LOST_FORMATS, TOTAL, columns_for, figure_text, flag, formats_of
+from torch2grid_builtin._views.describing import LOST_FORMATS, TOTAL, columns_for, figure_text, flag, formats_of, source_name
 from torch2grid_builtin._views.stacks import apart, matrices
 from torch2grid_builtin._views.units import (
     DeadUnits,
@@ -74,7 +74,8 @@ class DeadNeurons(View):
             found.append(with_duplicates(units, each.of(results, "duplicates")) if self.duplicates else units)
         counted = [each for each in found if each.tensor.name not in aliases]
         things = "tensors and stacked matrices" if stacks else "tensors"  # each of a stack counts by itself
-        title = _title(counted, run.threshold, things)
+        told = _told(counted, run.threshold, things)
+        title = f"Dead neurons: {told}"
         shown = [each for each in found if each.dead or each.repeated or each.not_finite or not self.only_dead]
         more = columns_for([each.not_finite for each in found])
         columns = (*COLUMNS, *more)
@@ -88,21 +89,21 @@ class DeadNeurons(View):
         yield Page("dead_neurons", title, (table,), kind="table", about=about)
         yield Page(
             "dead_neurons_overview",
-            title.replace(f"{run.threshold:g}", figure_text(run.threshold, "g")),
-            _panels(found, profiles, run.threshold, things),
+            run.title or f"Dead neurons of {source_name(checkpoint)}",
+            _panels(
+                found, profiles, run.threshold, things, told.replace(f"{run.threshold:g}", figure_text(run.threshold, "g"))
+            ),
             about=about,
         )
         report = _report(checkpoint.source, aliases, found, counted, run.threshold, self.cosine)
         yield Page("dead_neurons_report", title, (table,), kind="table", formats=("json",), data=report, about=about)
 
 
-def _title(found: list[DeadUnits], threshold: float, things: str) -> str:
+def _told(found: list[DeadUnits], threshold: float, things: str) -> str:
     """things: what is counted, ``tensors``."""
     dead, units = sum(each.dead for each in found), sum(each.units for each in found)
     layers = sum(bool(each.dead) for each in found)
-    text = (
-        f"Dead neurons: {dead:,} of {units:,} units (every |weight| < {threshold:g}), in {layers:,} of {len(found):,} {things}"
-    )
+    text = f"{dead:,} of {units:,} units (every |weight| < {threshold:g}), in {layers:,} of {len(found):,} {things}"
     repeated = _repeated(found)
     if repeated:
         text += f"; {repeated:,} duplicate{'s' if repeated > 1 else ''}"
@@ -141,18 +142,15 @@ def _total(found: list[DeadUnits]) -> tuple[str | int | float | None, ...]:
 
 
 def _panels(
-    found: list[DeadUnits], profiles: Mapping[str, UnitProfile], threshold: float, things: str
+    found: list[DeadUnits], profiles: Mapping[str, UnitProfile], threshold: float, things: str, told: str
 ) -> tuple[Bar | Line | Text, ...]:
-    """The share of dead units of each tensor, or that there are none, and how far from dead the weakest unit of each is."""
+    """What is *told* of all, the share of dead units of each tensor, and how far from dead the weakest unit of each is."""
     if not found:
         return (Text("No tensor here has units: no matrix, no kernel, no weight of a normalisation."),)
-    bars: list[Bar | Text] = []
+    bars: list[Bar | Text] = [Text(f"Dead: {told}.")]
     if any(each.dead for each in found):
         shares = {each.tensor.name: each.share for each in found}
         bars.append(_bar(found, "dead units", "dead units (outputs and inputs), %", shares, things))
-    else:
-        units = sum(each.units for each in found)
-        bars.append(Text(f"No unit is dead, of {units:,} in {len(found):,} {things}."))
     if any(each.repeated for each in found):
         repeats = {each.tensor.name: (each.repeated or 0) / each.outputs for each in found}
         bars.append(_bar(found, "duplicate units", "output units that repeat another, %", repeats, things))

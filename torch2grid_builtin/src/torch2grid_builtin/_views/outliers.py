@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from torch2grid_builtin._compare.figures import kind_across, layers_and_kinds, stem_and_leaf
 from torch2grid_builtin._forms import stacked
 from torch2grid_builtin._rules.about import weights as weights_of
 from torch2grid_builtin._views.describing import formats_of, source_name
 from torch2grid_builtin._views.robust import limit, spread_of_weights, z_of_siblings, z_of_units
 from torch2grid_builtin._views.stacks import Matrix, apart, joined, matrices
 from torch2grid_builtin._views.units import in_whole, is_figure
-from torch2grid_core import Checkpoint, Grid, LazyTensor, Page, Settings, View
-from torch2grid_core.grids import ColorScale
+from torch2grid_core import Checkpoint, LazyTensor, Page, Settings, View
 from torch2grid_core.measures import Distribution, Largest, LargestWeights, Profile, Summary, UnitProfile
 from torch2grid_core.pages import Bar, Heatmap, Table, Text
 from torch2grid_core.sources import is_complex, is_floating
@@ -36,7 +36,7 @@ _UNITS = 16
 _LOOSE = f"vectors and matrices of fewer than {_SIDE} rows or columns"
 _SIBLINGS = 3
 _FEW = 16  # weights of a tensor whose figures are compared with those of others
-_BARS, _KINDS, _LAYERS = 12, 40, 128
+_BARS, _KINDS = 12, 40
 
 
 @dataclass(frozen=True)
@@ -246,20 +246,13 @@ def _weights(tensor: LazyTensor, summary: Distribution, largest: LargestWeights,
     return found
 
 
-def _kind(name: str) -> tuple[str, int]:
-    """The name with the layer's number, and others, taken out, and the first of these numbers."""
-    parts = name.split(".")
-    numbers = [int(part) for part in parts if part.isdecimal() and len(part) < 10]
-    return ".".join("*" if part.isdecimal() else part for part in parts), numbers[0] if numbers else -1
-
-
 def _layers(learned: Iterable[Matrix], results: Mapping[str, Any], z: float) -> Iterator[_Found]:
     """Each tensor that has siblings, with the figure by which it differs most; matrices of a stack are siblings, too."""
     kinds: dict[tuple[str, tuple[int, ...]], list[tuple[str, int, Distribution]]] = {}
     for part in learned:
-        kind, layer = _kind(part.owner)
+        kind, layer = kind_across(part.owner)
         summary: Distribution = part.of(results, "summary")
-        if layer >= 0 and part.tensor.size >= _FEW and summary.finite:
+        if layer is not None and part.tensor.size >= _FEW and summary.finite:
             kinds.setdefault((kind, part.tensor.shape), []).append((part.tensor.name, layer, summary))
     for (kind, shape), members in kinds.items():
         if len(members) < _SIBLINGS:
@@ -283,37 +276,24 @@ def _layers(learned: Iterable[Matrix], results: Mapping[str, Any], z: float) -> 
 
 
 def _map(layers: Sequence[_Found], z: float) -> Heatmap | Text:
-    """Which layer sticks out in which kind: a row of cells for each kind, a column for each number."""
-    if not layers:
-        return Text(f"No tensor here has {_SIBLINGS - 1} or more siblings: the same name with another number, and its shape.")
+    """Which layer sticks out in which kind: a row of cells for each layer, a column for each kind; of experts the strongest."""
+    kinds: dict[str, dict[int, _Found]] = {}
+    for each in sorted(layers, key=lambda each: abs(each.z)):
+        kinds.setdefault(each.kind, {})[each.layer] = each
     strongest: dict[str, float] = {}
-    for each in layers:
-        strongest[each.kind] = max(strongest.get(each.kind, 0.0), abs(each.z))
-    kept = set(sorted(strongest, key=lambda kind: -strongest[kind])[:_KINDS])
-    kinds = [kind for kind in strongest if kind in kept]
-    last = max(each.layer for each in layers)
-    columns = min(last + 1, _LAYERS)
-    values, counts = np.zeros((len(kinds), columns)), np.zeros((len(kinds), columns), np.int64)
-    for each in layers:
-        if each.kind in kept and each.layer < columns:
-            at = kinds.index(each.kind), each.layer
-            counts[at] = 1
-            score = max(min(each.z, 1e6), -1e6)
-            values[at] = score if abs(score) >= abs(values[at]) else values[at]
+    for kind, members in kinds.items():
+        leaf = stem_and_leaf(kind)[1]
+        strongest[leaf] = max([strongest.get(leaf, 0.0), *(abs(each.z) for each in members.values())])
+    kept = set(sorted(strongest, key=lambda leaf: -strongest[leaf])[:_KINDS])
+    order = [kind for kind in dict.fromkeys(each.kind for each in layers) if stem_and_leaf(kind)[1] in kept]
+    shown = {kind: {layer: each.tensor for layer, each in kinds[kind].items()} for kind in order}
+    figures = {each.tensor: max(min(each.z, 1e6), -1e6) for kind in order for each in kinds[kind].values()}
     title = "Layers beside their siblings: z of the std, |max| or excess kurtosis that differs most"
-    left_out = [f"{len(strongest) - len(kinds):,} kinds that differ less are not shown"] if len(strongest) > len(kinds) else []
-    left_out += [f"nor layers from {columns:,} on" if left_out else f"layers from {columns:,} on are not shown"] * (
-        last >= columns
-    )
-    return Heatmap(
-        Grid(values, counts, quantity="z"),
-        ColorScale(-z, z),
-        title="; ".join([title, *left_out]),
-        rows="kind",
-        columns="layer",
-        label="z",
-        row_names=tuple((place + 0.5, visible(kind)) for place, kind in enumerate(kinds)),
-    )
+    if len(kept) < len(strongest):
+        title += f"; {len(strongest) - len(kept):,} kinds that differ less are not shown"
+    panel = layers_and_kinds(shown, figures, set(), "z", title, (-z, z))
+    none = f"No tensor here has {_SIBLINGS - 1} or more siblings: the same name with another number, and its shape."
+    return Text(none) if panel is None else panel
 
 
 def _bars(found: Sequence[_Found], title: str, z: float) -> Bar | Text:

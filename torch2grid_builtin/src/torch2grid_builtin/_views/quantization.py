@@ -10,20 +10,29 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin._codes import codes
-from torch2grid_builtin._compare.figures import BARS, by_kind, in_colors, kind_across, kind_and_layer, short
+from torch2grid_builtin._compare.figures import (
+    BARS,
+    by_kind,
+    in_colors,
+    in_layers,
+    kind_across,
+    layers_and_kinds,
+    short,
+    together,
+)
 from torch2grid_builtin._compare.quantised import decibels
 from torch2grid_builtin._quantization.errors import Quantization, QuantizationErrors, fits
 from torch2grid_builtin._quantization.schemes import SCHEMES, USUAL
 from torch2grid_builtin._views.describing import about, figure_text, flag, formats_of, source_name, tensor_title
 from torch2grid_builtin._views.stacks import Matrix, PerMatrix, matrices
-from torch2grid_core import Checkpoint, Grid, LazyTensor, Need, NotDrawable, Page, Settings, UsageError, View
-from torch2grid_core.grids import ColorScale
+from torch2grid_core import Checkpoint, LazyTensor, Need, NotDrawable, Page, Settings, UsageError, View
 from torch2grid_core.pages import Heatmap, Table, Text
 from torch2grid_core.sources import is_floating
 from torch2grid_core.text import did_you_mean, shape_text, visible
 
 FOLDER, OVERVIEW = "quantization", "quantization_overview"
 RELATIVE = "‖Δ‖/‖W‖"
+_WORSE = "dB worse than the median"
 OF_SCHEMES = ("Scheme", "Bits", RELATIVE, "SNR", "Worst tensor", "Its SNR", "Worst row", "Row SNR", "Worst block", "Block SNR")
 OF_TYPES = ("Tensor", "f16 Inf", "f16 zero", f"f16 {RELATIVE}", "bf16 Inf", "bf16 zero", f"bf16 {RELATIVE}")
 OF_EACH = ("Tensor", "Scheme", RELATIVE, "SNR", "Worst row", "Row SNR", "Worst block", "Block SNR")
@@ -283,9 +292,10 @@ def _overview(errors: Mapping[str, QuantizationErrors], keep: float) -> Iterator
         column_names=[SCHEMES[name].label for name in names],
     )
     yield panel if panel is not None else Text("no figure is known")
-    layers = [layer for tensor in ordered if (layer := kind_and_layer(tensor)[1]) is not None]
-    if len(errors) > BARS and layers and len(rows) <= _KINDS:
-        yield from (_by_layer(errors, rows, sorted({*layers}), name, keep) for name in names)
+    groups = together(ordered)
+    kinds = in_layers(groups) if len(errors) > BARS else {}
+    if kinds:
+        yield from _by_layer(errors, groups, kinds, names, keep)
 
 
 def _median(errors: Mapping[str, QuantizationErrors], tensors: Sequence[str], name: str) -> float:
@@ -294,37 +304,55 @@ def _median(errors: Mapping[str, QuantizationErrors], tensors: Sequence[str], na
 
 
 def _by_layer(
-    errors: Mapping[str, QuantizationErrors], kinds: Mapping[str, Sequence[str]], layers: Sequence[int], name: str, keep: float
-) -> Heatmap:
-    """By how much the SNR of each tensor, of experts the worst, is below the median; what is in no layer has its own row."""
-    values, counts = np.full((len(layers) + 1, len(kinds)), np.nan), np.zeros((len(layers) + 1, len(kinds)), np.int64)
-    for column, tensors in enumerate(kinds.values()):
-        for tensor in tensors:
-            layer = kind_and_layer(tensor)[1]
-            at = len(layers) if layer is None else layers.index(layer), column
-            own = errors[tensor].schemes[name].decibels
-            values[at] = np.minimum(values[at], own) if counts[at] else own  # of a layer's experts the worst, NaN if one is
-            counts[at] = 1
-    known = values[np.isfinite(values)]
-    usual = float(np.median(known)) if len(known) else 0.0
-    away = np.where(np.isposinf(values), np.nan, usual - values)
-    counts[np.isposinf(values)] = 0
-    high = float(np.float32(max(keep, float(np.abs(known - usual).max()) if len(known) else 0.0)))
-    return Heatmap(
-        Grid(np.where(counts > 0, away, 0.0).astype(np.float32), counts, quantity="dB"),
-        ColorScale(-high, high),
-        title=f"{SCHEMES[name].label}: how much worse than the median SNR of {usual:.1f} dB",
-        rows="layer",
+    errors: Mapping[str, QuantizationErrors],
+    groups: Mapping[str, Sequence[str]],
+    kinds: Mapping[str, Mapping[int, str]],
+    names: Sequence[str],
+    keep: float,
+) -> Iterator[Heatmap]:
+    """By how much the SNR of each tensor, of experts the worst, is below the median: of each scheme a table of layers by kind.
+
+    What is in no layer is a table of its own, of all schemes. groups: what experts share → their tensors. kinds: of the groups,
+    by layer.
+    """
+    inside = {group for layers in kinds.values() for group in layers.values()}
+    outside = [group for group in groups if group not in inside]
+    rest = np.full((len(outside), len(names)), np.nan)
+    lost = np.zeros(rest.shape, bool)
+    highest = keep
+    for column, name in enumerate(names):
+        worst = {group: _worst(errors, tensors, name) for group, tensors in groups.items()}
+        known = [figure for figure in worst.values() if math.isfinite(figure)]
+        usual = float(np.median(known)) if known else 0.0
+        ill = {group for group, figure in worst.items() if math.isnan(figure)}
+        away = {group: usual - figure if math.isfinite(figure) else math.nan for group, figure in worst.items()}
+        high = max([keep, *(abs(figure) for figure in away.values() if math.isfinite(figure))])
+        highest = max([highest, *(abs(away[group]) for group in outside if math.isfinite(away[group]))])
+        rest[:, column], lost[:, column] = [away[group] for group in outside], [group in ill for group in outside]
+        title = f"{SCHEMES[name].label}: how much worse than the median SNR of {usual:.1f} dB"
+        panel = layers_and_kinds(kinds, away, ill, _WORSE, title, (-high, high))
+        if panel is not None:
+            yield panel
+    shown = np.argsort(-np.where(lost, np.inf, np.nan_to_num(rest, nan=-np.inf)).max(1, initial=-np.inf), kind="stable")[:BARS]
+    panel = in_colors(
+        rest[shown],
+        lost[shown],
+        _WORSE,
+        title="In no layer: how much worse than the median SNR of each scheme"
+        + (f", the worst {len(shown)} of {len(outside)}" if len(shown) < len(outside) else ""),
+        rows="",
         columns="",
-        label="dB worse than the median",
-        row_names=tuple((place + 0.5, text) for place, text in enumerate([*map(str, layers), "none"])),
-        column_names=tuple((place + 0.5, text) for place, text in enumerate(short([_within(kind) for kind in kinds]))),
+        row_names=short([outside[place] for place in shown]),
+        column_names=[SCHEMES[name].label for name in names],
+        limits=(-highest, highest),
     )
+    if panel is not None:
+        yield panel
 
 
-def _within(kind: str) -> str:
-    """A kind without the modules around its layers."""
-    return kind.partition("*.")[2] or kind
+def _worst(errors: Mapping[str, QuantizationErrors], tensors: Sequence[str], name: str) -> float:
+    """The least SNR of *tensors*; NaN where one of them has no figure."""
+    return float(np.min([errors[tensor].schemes[name].decibels for tensor in tensors]))
 
 
 def _picture(part: Matrix, found: QuantizationErrors, label: str) -> Any:

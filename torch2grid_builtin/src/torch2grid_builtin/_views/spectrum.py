@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._compare.figures import by_kind, by_layer_and_kind, kind_across
+from torch2grid_builtin._compare.figures import by_kind, by_layer_and_kind, together
 from torch2grid_builtin._spectra.laws import density
 from torch2grid_builtin._spectra.ranks import by_rank
 from torch2grid_builtin._spectra.spectra import NOT_FINITE, Part, Spectra, Spectrum, parts
@@ -252,12 +252,9 @@ def _overview(found: Mapping[str, Spectrum]) -> Iterator[Any]:
 
 
 def _figure(figures: Mapping[str, float], what: str, flags: Mapping[str, str], note: str = "") -> Iterator[Any]:
-    groups: dict[str, list[str]] = {}
-    for name in figures:
-        groups.setdefault(_together(name), []).append(name)
+    groups = together(figures)
     joined, told = {}, {}
-    for group, names in groups.items():
-        own = group if len(names) > 1 else names[0]
+    for own, names in groups.items():
         numbers = [figures[name] for name in names if not math.isnan(figures[name])]
         joined[own] = float(np.median(numbers)) if numbers else math.nan
         ill = [flags[name] for name in names if name in flags]
@@ -267,9 +264,3 @@ def _figure(figures: Mapping[str, float], what: str, flags: Mapping[str, str], n
     note += "; of experts the median" if most > 1 else ""
     ordered = {name: joined[name] for name in by_kind(list(joined))}
     yield from by_layer_and_kind(ordered, what, "matrix", flags=told, note=note)
-
-
-def _together(name: str) -> str:
-    """What the matrices of one layer that are of the same kind share: experts, and what a tensor stacks."""
-    kind, layer = kind_across(name)
-    return kind if layer is None else kind.replace("*", str(layer), 1)

@@ -21,6 +21,7 @@ from torch2grid_builtin._renderers.matplotlib.heatmap import rgb
 from torch2grid_builtin._renderers.matplotlib.page import draw_page
 from torch2grid_builtin._renderers.matplotlib.paint import paint_page
 from torch2grid_builtin._renderers.matplotlib.panel import Scale
+from torch2grid_builtin._renderers.matplotlib.text import wrap
 from torch2grid_builtin._renderers.numbers import number, over_bars
 from torch2grid_builtin._renderers.titles import inside, modules_of, titles
 from torch2grid_core import Grid, Page, Style, UsageError
@@ -41,6 +42,8 @@ _SMALLEST = 5.0  # points of a name
 _WIDE, _HIGH = 0.55, 1.25  # of a character and of a line of text, in sizes of it
 _APART = 34  # pixels between two ticks of an asinh axis, at least
 _TITLE_LINES = 2  # of a page's title: a longer one is left to the page
+_LINES = 6  # of any title
+_SIZE = 12.0  # of the text by which lines are measured; any will do
 _NAMED = 6  # points of the name of a region
 _LEAST = 0.3  # of the length of its cell that a panel keeps, however long its labels are
 _ROOM = 0.01  # share of the cells from which a region has room for its name
@@ -77,7 +80,8 @@ def _page(page: Page, ax: Axes, map: str | None) -> None:
     if len(page.panels) == 1:
         panel = page.panels[0]
         _panel(panel, ax, map)
-        _title(ax, ": ".join(filter(None, (page.title, getattr(panel, "title", "")))))
+        text = ": ".join(filter(None, (page.title, getattr(panel, "title", ""))))
+        _title(ax, text, line=_characters(ax, 1.0, "medium"))
         return
     ax.set_axis_off()
     if len(page.panels) > _MANY:
@@ -252,7 +256,8 @@ def _same_lines(page: Page) -> bool:
 
 def _title(ax: Axes, text: str, size: str = "medium", line: int = _LINE) -> None:
     if text:
-        ax.set_title(textwrap.fill(visible(text), line), parse_math=False, fontsize=size)
+        lines = wrap(visible(text), line * _WIDE * _SIZE, _SIZE, lines=_LINES)
+        ax.set_title("\n".join(lines), parse_math=False, fontsize=size)
 
 
 def _labels(ax: Axes, x: str, y: str) -> None:

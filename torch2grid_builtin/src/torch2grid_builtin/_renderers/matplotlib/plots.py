@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from itertools import cycle, islice
+from itertools import cycle, islice, product
 from typing import Any
 
 import numpy as np
@@ -161,8 +162,7 @@ class HistogramDrawing(Diagram):
             heights = _log_tops(up, values) if panel.log else up(values)
             canvas.line(across(edges[:-1] + np.diff(edges) / 2), np.where(np.isnan(values), np.nan, heights), color, 2)
         draw_names(canvas, self.legend, self.colors, left, top - self.over, size)
-        for index, (name, value) in enumerate(self.marks):
-            self._mark(canvas, across, index, name, value, top, bottom)
+        self._marks(canvas, across, top, bottom)
         if self.beyond and not self.sizes.compact:
             text = fit(self.beyond, left + width - start, size)
             canvas.text(start, bottom + 2 * self.line + 18, text, size, _BEYOND, va="top")
@@ -177,19 +177,37 @@ class HistogramDrawing(Diagram):
         stripes = np.arange(bottom - 3, top, -6)
         canvas.rects([(left, at, width, 3) for at in stripes], _BEYOND, alpha=0.6)
 
-    def _mark(self, canvas: Canvas, across: Scale, index: int, name: str, value: float, top: int, bottom: int) -> None:
-        if not across.low <= value <= across.high:
-            return
-        at, size = float(across(value)), self.sizes.text
-        y = top - self.line * (min(len(self.marks), 2) - index % 2) - 4
-        canvas.rule(at, top if self.sizes.compact else y + 2, at, bottom, MARK, dashed=True)
+    def _marks(self, canvas: Canvas, across: Scale, top: int, bottom: int) -> None:
+        """Dashed lines, and the name of each beside it: on one of two rows, where it covers no other and no line crosses it."""
+        size, rows = self.sizes.text, min(len(self.marks), 2)
+        within = [(*mark, index) for index, mark in enumerate(self.marks) if across.low <= mark[1] <= across.high]
         if self.sizes.compact:
+            for _, value, _ in within:
+                at = float(across(value))
+                canvas.rule(at, top, at, bottom, MARK, dashed=True)
             return
-        name = fit(name, 160, size)
-        end = at + 6 + text_width(name, size)
-        crossed = any(at < float(across(other)) < end for _, other in self.marks[:index])
-        left = end > across.stop or (crossed and at - (end - at) > across.start)
-        canvas.text(at + (-4 if left else 4), y, name, size, MARK, ha="right" if left else "left", va="top")
+        middle = -math.inf  # from there on, a name is on the right where it may be
+        if len(within) > 2:  # the outer ones first: their names stand outside
+            middle = sum(value for _, value, _ in within) / len(within)
+            within.sort(key=lambda mark: -abs(mark[1] - middle))
+        lines: list[float] = []
+        written: list[tuple[float, float, float]] = []
+        for text, value, index in within:
+            at, name = float(across(value)), fit(text, 160, size)
+            long = text_width(name, size)
+            choices = []
+            for turn, left in product(range(rows), (False, True)):
+                y = top - self.line * (rows - (index + turn) % 2) - 4
+                first, last = (at - 4 - long, at - 4) if left else (at + 4, at + 4 + long)
+                covers = any(y == other and first < stop + 4 and start < last + 4 for other, start, stop in written)
+                crossed = any(min(first, at) < other < max(last, at) for other in lines)
+                outside = first < across.start or last > across.stop
+                choices.append(((covers, outside, crossed, turn, left == (value >= middle)), left, y, first))
+            _, left, y, first = min(choices)
+            lines.append(at)
+            written.append((y, first, first + long))
+            canvas.rule(at, y + 2, at, bottom, MARK, dashed=True)
+            canvas.text(at + (-4 if left else 4), y, name, size, MARK, ha="right" if left else "left", va="top")
 
     def _box(self, canvas: Canvas, left: int, top: int) -> None:
         size, line = self.sizes.text, self.line

@@ -32,6 +32,7 @@ _LETTER = 0.35  # by that of a part of a fused projection: Q, K and V need littl
 _MARKED = 0.2  # and of a part's, under its text
 _NAMED = 0.95  # and of a matrix of one layer, whose name stands nowhere else
 _SMALLEST = 0.7  # of the size of a text, in low boxes
+_PIECES = 8  # rectangles of a region above which one across several may be far larger than each
 _MANY = 40  # regions above which modules are named instead, where there are any
 
 
@@ -54,13 +55,24 @@ def _thickness(region: Region, factor: tuple[int, int]) -> float:
     rects = [rect for rect in region.rects if rect[2] and rect[3]]
     if not rects:
         return 0.0
-    pixels = sum(height * high * width * wide for _, _, height, width in rects)
+    cells = sum(height * width for _, _, height, width in rects)
     along = max(max(height * high, width * wide) for _, _, height, width in rects)
-    down = (max(row + height for row, _, height, _ in rects) - min(row for row, *_ in rects)) * high
-    across = (max(column + width for _, column, _, width in rects) - min(column for _, column, *_ in rects)) * wide
-    if len(rects) > 4 and down * across > 3 * pixels:
-        along = 2 * (down + across)
-    return pixels / along
+    down, across = _extent(rects)
+    if _winds_around(rects):
+        along = 2 * (down * high + across * wide)
+    return cells * high * wide / along
+
+
+def _extent(rects: Sequence[Rect]) -> tuple[int, int]:
+    """Rows and columns from the first to the last cell of *rects*."""
+    down = max(row + height for row, _, height, _ in rects) - min(row for row, *_ in rects)
+    return down, max(column + width for _, column, _, width in rects) - min(column for _, column, *_ in rects)
+
+
+def _winds_around(rects: Sequence[Rect]) -> bool:
+    """True of many rectangles that leave most of what they lie around to others, as the arms of a spiral do."""
+    down, across = _extent(rects)
+    return len(rects) > 4 and down * across > 3 * sum(height * width for _, _, height, width in rects)
 
 
 def region_map(grid: Grid, factor: tuple[int, int]) -> Array:
@@ -152,10 +164,12 @@ def draw_names(
     endings = Counter[str]()
     for region in by_size:
         line = round(size * LINE)
-        if loose:
-            row, column, height, width = forms.roomiest(region.rects)
-        else:
-            row, column, height, width = _roomiest(region, line / high)
+        row, column, height, width = forms.roomiest(region.rects) if loose else _roomiest(region, line / high)
+        pieced = bool(loose)  # in many small rectangles, which are no matrices
+        if not loose and len(region.rects) > _PIECES and not _winds_around(region.rects):
+            room = forms.roomiest(region.rects)
+            pieced = room[2] * room[3] > 2 * height * width
+            row, column, height, width = room if pieced else (row, column, height, width)
         if not height:
             continue
         x, y = column * wide, row * high
@@ -172,7 +186,7 @@ def draw_names(
                 canvas.text(left + at_x + 2, top + at_y, name, size, INK, va="top")
                 break
         else:
-            area = high * wide * (sum(each[2] * each[3] for each in region.rects) if loose else height * width)
+            area = high * wide * (sum(each[2] * each[3] for each in region.rects) if pieced else height * width)
             own = _as_low(size, height * high)
             line = round(own * LINE)
             kind = ".".join("*" if part.isdecimal() else part for part in name.split("."))
@@ -185,7 +199,7 @@ def draw_names(
             if not shown and not {name, kind} & above:  # said nowhere else: smaller, and over more of the matrix
                 shown, own = _squeezed(name, width * wide, height * high, area, size)
                 if shown.startswith("…") and not _is_said(region.name, shown[1:], named):
-                    endings = endings or _endings(grid.regions)
+                    endings = endings or _endings(regions)
                     shown = shown if endings[shown[1:]] == 1 else ""  # of which module it is stands nowhere
                 line = round(own * LINE)
             edge = float(min(3, (height * high - line - 1) // 2))
@@ -320,8 +334,8 @@ def _ring(region: Region, shape: tuple[int, ...], across: int) -> Rect | None:
 
 
 def _roomiest(region: Region, least: float) -> Rect:
-    """The largest rectangle; of a region in many, with those to its right as far as they are *least* rows high from its top."""
-    row, column, height, width = max(region.rects, key=lambda rect: rect[2] * rect[3], default=(0, 0, 0, 0))
+    """The largest rectangle, of equal ones the widest; of a region in many, with those to its right that are *least* high."""
+    row, column, height, width = max(region.rects, key=lambda rect: (rect[2] * rect[3], rect[3]), default=(0, 0, 0, 0))
     beside = {rect[1]: rect for rect in region.rects if rect[0] <= row and rect[0] + rect[2] >= row + min(least + 2, height)}
     while after := beside.get(column + width) or beside.get(column + width + 1):  # bands lie a cell apart
         height = min(height, after[0] + after[2] - row)

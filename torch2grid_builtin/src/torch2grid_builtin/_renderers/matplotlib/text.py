@@ -135,7 +135,7 @@ def _without_middle(text: str, keep: int) -> str:
 def wrap(text: str, width: float, size: float = 12, bold: bool = False, lines: int = 2) -> list[str]:
     """*text*, made literal, on at most *lines* lines; the last is fitted.
 
-    Broken at spaces, on short lines best after a comma, and never before ``%``; else after ``. / _ -``.
+    Broken at spaces, on short lines best after a comma, and never before ``%``; else after ``. / _ -``, but inside no number.
     """
     rest = literal(text, bold, limit=2000).strip()
     found: list[str] = []
@@ -153,6 +153,7 @@ def wrap(text: str, width: float, size: float = 12, bold: bool = False, lines: i
 
 
 _PROSE = 40  # characters of a line, from which a comma in it is no better place to end it than any other
+_POINT = re.compile(r"\d\.\d")
 
 
 def _break(text: str, limit: int) -> int:
@@ -166,10 +167,11 @@ def _break(text: str, limit: int) -> int:
     if space > 0:
         return space
     for joints in ("./", "_-"):
-        joint = max(text.rfind(char, limit // 3, limit) for char in joints)
-        if joint > 0:
-            return joint + 1
-    return max(limit, 1)
+        places = [place for place in range(least, min(limit, len(text))) if text[place] in joints]
+        places = [place for place in places if not _POINT.fullmatch(text[max(place - 1, 0) : place + 2])]
+        if places and places[-1] > 0:
+            return places[-1] + 1
+    return max(limit, 1) + (text[limit : limit + 1] in (",", ";"))  # these begin no line
 
 
 def text_pixels(text: str, size: float, bold: bool) -> tuple[Array, int]:

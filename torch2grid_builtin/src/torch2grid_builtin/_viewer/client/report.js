@@ -102,9 +102,10 @@ async function panelElement(panel, page, scene, compact, wide) {
   const figure = element("section", { class: wide ? "panel wide" : "panel" });
   if (panel.title && panel.title !== page.title) {
     const tensor = context.find(panel.title);
+    const name = element("bdi", { text: panel.title }); // of sheets, the end is what is shown
     const title = tensor === undefined || page.tensor === tensor
-      ? panel.title
-      : element("button", { type: "button", class: "link", text: panel.title, onclick: () => context.open(tensor) });
+      ? name
+      : element("button", { type: "button", class: "link", onclick: () => context.open(tensor) }, name);
     figure.append(element("h2", { title: panel.title }, title));
   }
   figure.append(...(await PANELS[panel.kind]({ ...panel, tensor: page.tensor }, context)));
