@@ -34,6 +34,9 @@ from torch2grid_core.measures import executor_of, workers
 PLUGIN = Path(executing.__file__)
 random = np.random.default_rng(3)
 ARRAYS = {f"layer{number}.weight": random.normal(size=(30 + number, 20)).astype(np.float32) for number in range(5)}
+ARRAYS["head.weight"] = random.normal(size=(90, 100)).astype(
+    np.float32
+)  # small ones alone are measured before a worker has them
 
 
 @pytest.fixture
@@ -152,9 +155,9 @@ def test_what_is_wrong_with_the_file_stays_an_error_of_the_file(folder: Path, ma
 
 def summaries(checkpoint: Checkpoint, executor: Executor | None) -> Any:
     from torch2grid_core import measure
-    from torch2grid_core.measures import Profile
+    from torch2grid_core.measures import Largest  # which is asked of each tensor alone, so that small ones travel
 
-    return measure(checkpoint, {"units": Profile()}, executor=executor)
+    return measure(checkpoint, {"largest": Largest(3)}, executor=executor)
 
 
 class _NoFuture(ThreadPoolExecutor):

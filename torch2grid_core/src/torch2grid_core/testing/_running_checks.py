@@ -12,7 +12,7 @@ from typing import Any
 from torch2grid_core._engine.measuring import measure
 from torch2grid_core._errors import LoadError
 from torch2grid_core._guard import returned
-from torch2grid_core._measures.figures import Profile, Summary
+from torch2grid_core._measures.figures import Largest, Summary
 from torch2grid_core._measures.need import Need
 from torch2grid_core._methods import no_settings
 from torch2grid_core._plugins.manager import PluginManager
@@ -22,7 +22,7 @@ from torch2grid_core.testing._subject import Subject, check, expect
 
 _SECONDS = 120
 
-_NEEDS: dict[str, Need[Any]] = {"summary": Summary(), "units": Profile()}  # small summaries alone would not travel
+_NEEDS: dict[str, Need[Any]] = {"summary": Summary(), "largest": Largest(3)}  # small summaries alone would not travel
 
 
 @contextmanager
