@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 import weakref
@@ -176,24 +177,36 @@ class Spool:
         """
         with self._lock:
             if self._file is None:
-                self._file = tempfile.TemporaryFile(prefix="torch2grid-")  # noqa: SIM115 - lives as long as the spool
+                # Without a buffer, which knows where the file stands: a forked process moves that for both.
+                self._file = tempfile.TemporaryFile(prefix="torch2grid-", buffering=0)  # noqa: SIM115 - lives as long as the spool
                 weakref.finalize(self, self._file.close)
             start = place = self._end
             self._end += size
         for piece in pieces:
             if place + len(piece) > start + size:
                 raise ValueError("more bytes than were announced")
+            rest = memoryview(piece)
             with self._lock:
                 self._file.seek(place)
-                self._file.write(piece)
-                self._file.flush()
+                while rest:
+                    rest = rest[self._file.write(rest) :]
             place += len(piece)
         return start
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
+        while buffer:
+            done = self._read(offset, buffer)
+            if not done:
+                raise OSError("the temporary file is shorter than what was written to it")
+            offset, buffer = offset + done, buffer[done:]
+
+    def _read(self, offset: int, buffer: memoryview) -> int:
+        """Fill some of *buffer*; how much."""
+        if hasattr(os, "preadv"):
+            return os.preadv(self._file.fileno(), [buffer], offset)
         with self._lock:
             self._file.seek(offset)
-            self._file.readinto(buffer)
+            return self._file.readinto(buffer)  # type: ignore[no-any-return]
 
 
 @dataclass(eq=False)
