@@ -25,6 +25,7 @@ _EMPTY = 0.12  # share of empty cells with which a search ends
 _MOST_EMPTY = 0.14  # from which another sheet is tried
 _HOPELESS = 1.12  # times as large as another sheet: fewer names and no gaps would not make up for that
 _FEWER_NAMES = (0.5, 0.25)  # of the room that names may have, on a sheet with much empty
+_ALIKE = 0.5  # of that, the share that the names of layers that are alike may always take
 _FEW = 2000  # tensors, of which that takes no time
 _TINY = 14  # cells a side of matrices, of more than those, that have no empty cells between them
 _LOW = 64  # cells in height of layers in which vectors stand by themselves
@@ -351,7 +352,7 @@ class _Sheet:
     def _leave_names_out(self, share: float) -> None:
         """Where names take more than *share* of the room that they may have, those of small modules go first.
 
-        Layers that are alike keep theirs as long as there is room at all: one line names the columns of all of them.
+        Layers that are alike keep theirs for longer: one line names the columns of all of them.
         """
         lines = [1 + _numbered_above(way, self.line) for way in self.chosen]
         spent = [each * many * self.line * way.box[1] for each, many, way in zip(self.named, lines, self.chosen, strict=True)]
@@ -360,7 +361,7 @@ class _Sheet:
         taken = 0.0
         for place in order:
             taken += spent[place]
-            most = room if len(self.cards[place].titles) > 1 else share * room
+            most = (max(share, _ALIKE) if len(self.cards[place].titles) > 1 else share) * room
             if taken > most or self.chosen[place].box[0] < self.line:
                 self.named[place] = False
 
