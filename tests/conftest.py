@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +70,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first (``make test`` keeps files together, and their order)."""
     place = {name: at for at, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(_file(item.path), len(place)))
+
+
+def pytest_sessionstart() -> None:
+    """A command that a test runs in this process may not fork it: the fork has pytest in it, and has gone on with the tests.
+
+    Where there are threads, workers are started anew.
+    """
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
 
 
 @pytest.hookimpl(wrapper=True)
