@@ -1,4 +1,8 @@
-"""How the suite is spread over the cores, and what of it is traced for ``tests/support/branches.py``."""
+"""How the suite is spread over the cores, and what of it is traced for ``tests/support/branches.py``.
+
+Tracing costs a command of ours half of its time again, and pure Python twice to four times its time: most tests run the same
+code as others, and one that takes long runs the same lines again and again.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,14 @@ import os
 import signal
 import sys
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import forked
-from tests.support.tracing import BARREN, TRACING, Watch
+from tests.support.forked import NEVER, TRACED
+from tests.support.tools import TRACING
 
 # numpy and torch read these when they are imported. There is a worker for each core: a product of matrices that is spread over
 # threads waits for the other workers' tests, and waits busily. The command sets them itself (tests/docs/test_needs.py).
@@ -26,7 +29,7 @@ for library in ("OPENBLAS", "MKL", "OMP"):
 COMMANDS_TRACED = (
     *("checks/test_check_command", "compare/test_gradients", "compare/test_optimizer", "compare/test_series"),
     *("compare/test_names", "compare/test_not_finite", "compare/test_targets", "compare/test_two"),
-    *("cli/test_command_line", "cli/test_config", "cli/test_docs_command_line", "cli/test_stdout"),
+    *("cli/test_command_line", "cli/test_config", "cli/test_docs_command_line", "cli/test_parts", "cli/test_stdout"),
     *("cli/test_surroundings", "examples/test_new_plugin", "interactive/test_menu"),
     *("plugins/test_broken_plugins", "plugins/test_misbehaving", "tree/test_tree_command"),
     *("hostile/test_carriers", "hostile/test_gadgets", "hostile/test_programs", "hostile/test_two_readers"),
@@ -37,20 +40,18 @@ COMMANDS_TRACED = (
     *("checks/test_configuration", "checks/test_expectations", "checks/test_manifests", "checks/test_report_formats"),
     *("checks/test_watching", "hostile/test_exported_code", "hostile/test_mobile", "plugins/test_who_is_blamed"),
     *("distributed/test_many_blocks", "distributed/test_passes", "distributed/test_zstd"),
-    *("insight/test_experts", "insight/test_heads", "insight/test_quantization", "insight/test_spectrum"),
-    *("insight/test_vocabulary", "compare/test_lineage"),
+    *(
+        "insight/test_experts",
+        "insight/test_heads",
+        "insight/test_quantization",
+        "insight/test_spectrum",
+        "insight/test_vocabulary",
+    ),
+    *("compare/test_lineage",),
     *("loaders/test_replaced_numbers", "decoders/test_cases", "distributed/test_manifest", "distributed/test_folders"),
 )
-# The files that run, some of them a thousand times, what others run.
-NOT_TRACED = (
-    *("renderers/test_pixels", "transformers/test_large", "transformers/test_places", "views/test_every_format"),
-    *("checks/test_in_training", "cli/test_parts", "compare/test_series_not_finite", "engine/test_declined"),
-    *("engine/test_one_pass", "interface/test_combined", "interface/test_command_rows"),
-    *("interface/test_conv_command", "interface/test_one_order", "loaders/test_honest", "loaders/test_nested"),
-    *("loaders/test_real", "loaders/test_torch_made", "output/test_hostile_names", "output/test_index"),
-    *("pictures/test_signals", "summary/test_coincidence", "views/test_not_finite"),
-    *("views/test_sheets_say_what_is_beyond",),
-)
+# The files that run over again, a thousand times, what others run.
+NOT_TRACED = ("renderers/test_pixels", "transformers/test_large", "transformers/test_places", "views/test_every_format")
 # The files about the command as a process of its own; elsewhere it may be forked (tests/support/forked.py).
 NEW_PROCESSES = (
     *("cli/test_command_line", "cli/test_stdout", "cli/test_streams", "cli/test_surroundings"),
@@ -80,19 +81,6 @@ def pytest_sessionstart() -> None:
     threading.Thread(target=threading.Event().wait, daemon=True).start()
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Iterator[None]:
-    """What runs when modules are imported is the same in each worker: one of them traces it."""
-    tracer = _tracer() if os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0" else None
-    if tracer is not None:
-        tracer.stop()
-    try:
-        return (yield)
-    finally:
-        if tracer is not None:
-            tracer.start()
-
-
 def pytest_collection_finish() -> None:
     """What was imported stays: looking among it for garbage, again and again, takes a twelfth of the time."""
     gc.collect()
@@ -109,62 +97,45 @@ def _file(path: Path) -> str:
     return f"{path.parent.name}/{path.stem}"
 
 
-def _tracer() -> Any:
-    """Coverage, where it traces this process."""
-    coverage = sys.modules.get("coverage")
-    tracer = coverage.Coverage.current() if coverage is not None else None
-    if tracer is not None:
-        tracer._warn_preimported_source = False  # at each start it looks for these, also among names of torch
-        # In each fork it notes who started it, for which Python looks through the sources of all modules: up to a minute.
-        sys.modules["coverage.collector"].short_stack = str  # type: ignore[attr-defined]
-    return tracer
-
-
-_barren: Counter[str] = Counter()  # test → for how many sets of parameters, one after the other, it has run nothing new
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Each test is traced with its fixtures, and in some files with its commands, until it runs nothing new.
-
-    One that ran nothing new with ``BARREN`` sets of parameters is not traced with the others.
-    """
-    tracer = _tracer()
+    """Each test is traced for ``TRACED`` seconds of the processor's time, with its fixtures."""
+    coverage = sys.modules.get("coverage")
+    tracer = coverage.Coverage.current() if coverage is not None else None
     if tracer is None or not hasattr(signal, "setitimer"):
         return (yield)
-    file, test = _file(item.path), item.nodeid.partition("[")[0]
-    again, stopped = _barren[test] >= BARREN, False
+    tracer._warn_preimported_source = False  # it looks for these at each start, also among names of torch that are no modules
+    # In each fork it notes who started it, for which Python looks through the sources of all modules: up to a minute.
+    sys.modules["coverage.collector"].short_stack = str  # type: ignore[attr-defined]
+    stopped = False
 
-    def stop() -> None:
+    def stop(*_: Any) -> None:
         nonlocal stopped
-        stopped = True
-        tracer.stop()
+        if not stopped:
+            stopped = True
+            tracer.stop()
 
-    before, watch, forks = signal.getsignal(signal.SIGPROF), None, forked.news
-    with pytest.MonkeyPatch.context() as patch:
-        if again or file not in COMMANDS_TRACED:
-            patch.delenv(TRACING, raising=False)
-        if again or file in NOT_TRACED:
-            stop()
-        else:
-            watch = Watch(tracer, stop)
-        try:
-            return (yield)
-        finally:
-            new = watch.end() if watch is not None else 0
-            if new or forked.news > forks or file in NEW_PROCESSES:  # nobody knows what is new in these
-                _barren[test] = 0
-            else:
-                _barren[test] += 1
-            signal.signal(signal.SIGPROF, before)
-            if stopped:
-                tracer.start()
+    before = signal.signal(signal.SIGPROF, stop)
+    if _file(item.path) in NOT_TRACED:
+        stop()
+    else:
+        signal.setitimer(signal.ITIMER_PROF, TRACED)
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+        if stopped:
+            tracer.start()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def new_processes_where_they_matter(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Elsewhere a command may be forked."""
+def traced_where_it_tells_something(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Elsewhere the processes that a test starts run as a user's do; what the tests call themselves is traced in most files."""
+    name = _file(request.path)
     with pytest.MonkeyPatch.context() as patch:
-        if _file(request.path) in NEW_PROCESSES:
-            patch.setenv(forked.NEVER, "0")
+        if name in NEW_PROCESSES:
+            patch.setenv(NEVER, "0")
+        if name not in COMMANDS_TRACED:
+            patch.delenv(TRACING, raising=False)
         yield

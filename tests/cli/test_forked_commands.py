@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.support import forked
-from tests.support.tools import DIGITS, distribution, torch2grid
-from tests.support.tracing import TRACING
+from tests.support.tools import DIGITS, TRACING, distribution, torch2grid
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every command is a new process")
 PLUGIN = """

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from tests.support.distributed.made import by_rows, dcp
-from tests.support.tracing import TRACING
+from tests.support.tools import TRACING
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.metadata import (
     ChunkStorageMetadata,

@@ -13,8 +13,7 @@ from typing import TypeGuard
 
 import numpy as np
 import pytest
-from tests.support.tools import DIGITS, PROJECT, torch2grid
-from tests.support.tracing import TRACING
+from tests.support.tools import DIGITS, PROJECT, TRACING, torch2grid
 
 from torch2grid_builtin._commands.new_plugin import PARTS, core_range, project
 from torch2grid_core import __version__

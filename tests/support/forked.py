@@ -30,8 +30,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tests.support.tracing import Watch
-
 STDIN_MOST = 60_000  # bytes that a pipe takes before anybody reads
 STARTS = ("PYTHONWARNINGS", "COVERAGE_PROCESS_CONFIG")  # variables that choose the server: it is started with them
 # What only a command of ours reads, or ``become`` does as Python at its start.
@@ -41,6 +39,7 @@ AFTER_START = (
     *("TORCHINDUCTOR_", "KMP_INIT_AT_FORK"),  # torch.export and joblib set these for good in the process that runs the tests
 )
 NEVER = "TORCH2GRID_TESTS_FORK"
+TRACED = 2.0  # seconds of the processor's time for which a test, and a fork, is traced
 LIBRARIES = (
     *("PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "PIL.PpmImagePlugin"),
     *("fontTools.subset", "fontTools.ttLib", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf"),
@@ -106,7 +105,7 @@ class Server:
         self, pipes: Sequence[Any], command: Sequence[str], timeout: float
     ) -> subprocess.CompletedProcess[str] | None:
         until, got = time.monotonic() + timeout, {pipe: bytearray() for pipe in pipes}
-        said = got[pipes[2]]  # the number of the child, how it ended, and how much that was new it executed; a line each
+        said = got[pipes[2]]  # the number of the child, and how it ended; a line each
         with selectors.DefaultSelector() as waiting:
             for pipe in pipes:
                 waiting.register(pipe, selectors.EVENT_READ)
@@ -120,15 +119,12 @@ class Server:
                     if not chunk:
                         waiting.unregister(key.fileobj)
         told = bytes(said).split()
-        if len(told) != 3:
+        if len(told) != 2:
             return None
-        global news
-        news += int(told[2])
         out, err = (io.TextIOWrapper(io.BytesIO(bytes(got[pipe]))).read() for pipe in pipes[:2])
         return subprocess.CompletedProcess(list(command), int(told[1]), out, err)
 
 
-news = 0  # how much forks have executed that coverage had not seen before
 _servers: dict[tuple[str | None, ...], Server | None] = {}
 
 
@@ -181,9 +177,10 @@ def serve(channel: socket.socket, seen: Seen | None) -> dict[str, Any] | None:
                 os.close(each)
             os.write(files[3], f"{child}\n".encode())
             _, status = os.waitpid(child, 0)
-            new = seen.take_in(child) if seen is not None else 0
+            if seen is not None:
+                seen.take_in(child)
             with contextlib.suppress(BrokenPipeError):
-                os.write(files[3], f"{os.waitstatus_to_exitcode(status)}\n{new}\n".encode())
+                os.write(files[3], f"{os.waitstatus_to_exitcode(status)}\n".encode())
             os.close(files[3])
         else:
             for each in files:
@@ -203,26 +200,21 @@ class Seen:
         self.folder = Path(tempfile.mkdtemp(prefix="t2g-seen-"))
 
     def stop_later(self) -> None:
-        """In a fork: see what it does until it does nothing new."""
-        self.known = {file: frozenset(arcs) for file, arcs in self.tracer._collector.data.items()}
-        Watch(self.tracer, lambda: sys.settrace(None))
+        """In a fork: see what it does for ``TRACED`` seconds of the processor's time."""
+        signal.signal(signal.SIGPROF, lambda *_: sys.settrace(None))
+        signal.setitimer(signal.ITIMER_PROF, TRACED)
 
     def leave(self) -> None:
-        """In a fork: leave what it has executed and others have not."""
-        executed = self.tracer._collector.data.copy()
-        new = {file: arcs - self.known.get(file, frozenset()) for file, arcs in executed.items()}
-        (self.folder / str(os.getpid())).write_bytes(marshal.dumps({file: arcs for file, arcs in new.items() if arcs}))
+        """In a fork: leave what it has executed."""
+        (self.folder / str(os.getpid())).write_bytes(marshal.dumps(self.tracer._collector.data))
 
-    def take_in(self, process: int) -> int:
-        """Add what a fork has left, and say how much it was; one that a signal ended has left nothing."""
-        added = 0
+    def take_in(self, process: int) -> None:
+        """Add what a fork has left; one that a signal ended has left nothing."""
         with contextlib.suppress(FileNotFoundError):
             left = self.folder / str(process)
             for file, lines in marshal.loads(left.read_bytes()).items():
                 self.tracer._collector.data.setdefault(file, set()).update(lines)
-                added += len(lines)
             left.unlink()
-        return added
 
 
 def fits(environment: Mapping[str, str], begun: Mapping[str, str]) -> bool:

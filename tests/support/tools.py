@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.support.forked import run as run_forked
-from tests.support.tracing import TRACING
 
 PROJECT = Path(__file__).resolve().parents[2]
 COMMAND = Path(sys.executable).parent / "torch2grid"
 DIGITS = PROJECT / "torch2grid_builtin" / "src" / "torch2grid_builtin" / "data" / "digits_trained.pth"
+TRACING = "COVERAGE_PROCESS_CONFIG"  # in the environment of a Python that coverage is to start in
 
 
 def torch2grid(
