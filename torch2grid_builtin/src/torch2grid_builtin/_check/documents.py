@@ -14,7 +14,7 @@ import numpy as np
 from torch2grid_builtin._check.checked import Checked
 from torch2grid_core import Grid, LazyTensor, Rule, Severity, Torch2GridError
 from torch2grid_core.commands import Found
-from torch2grid_core.grids import Array, color_scale, default_map, paint
+from torch2grid_core.grids import Array, color_scale, default_map, paint, reduce_array
 from torch2grid_core.sources import as_float
 from torch2grid_core.text import counted, visible
 
@@ -172,16 +172,10 @@ def _picture(checked: Checked, found: Found) -> str:
 
 def _whole(tensor: LazyTensor) -> tuple[Array, str]:
     """All weights as a matrix of few cells, and what a cell is where it is no single weight; nothing of a large tensor."""
-    rows, columns = math.prod(tensor.shape[:-1]), tensor.shape[-1]
     if not 0 < tensor.size <= _MOST_READ:
         return np.empty((0, 0), np.float32), ""
-    height, width = -(-rows // _MOST_CELLS), -(-columns // _MOST_CELLS)
-    with np.errstate(all="ignore"):
-        values = as_float(tensor.numpy()).reshape(rows, columns).astype(np.float64)
-        tops, lefts = np.arange(0, rows, height), np.arange(0, columns, width)
-        sums = np.add.reduceat(np.add.reduceat(values, tops, axis=0), lefts, axis=1)
-        counts = np.outer(np.diff(tops, append=rows), np.diff(lefts, append=columns))
-        return (sums / counts).astype(np.float32), "" if height == width == 1 else f"{height}×{width} weights"
+    grid = reduce_array(tensor.numpy().reshape(-1, tensor.shape[-1]), "mean", _MOST_CELLS)
+    return grid.values, "" if grid.cell == (1, 1) else "{}×{} weights".format(*grid.cell)
 
 
 def _around(tensor: LazyTensor, index: Sequence[int]) -> tuple[Array, tuple[int, int]]:
