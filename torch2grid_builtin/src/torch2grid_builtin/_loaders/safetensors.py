@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any, ClassVar, NamedTuple
 
 import ml_dtypes
@@ -57,6 +58,7 @@ _WIDE = 2**63  # and numpy's
 _NESTED = 127  # brackets within brackets that the library reads
 SHARDING_BYTES = 64 << 20  # bytes of what torch.distributed.checkpoint says of a file's slices
 _DIGITS = 400  # of a whole number; the library reads none of so many
+_LONG, _DIGITS_ALIKE = b"0" * 19, bytes.maketrans(b"123456789", b"000000000")  # a number that may be beyond 64 bits
 
 
 class Safetensors(Loader):
@@ -80,9 +82,8 @@ class Safetensors(Loader):
         if begins_program(Range(source), actions):
             raise LoadError(source.shown, refusal("is a pickle, too, which runs code", actions), "it is hostile")
         metadata = _metadata(source, header)
-        tensors: dict[str, LazyTensor] = {}
         skipped: list[Skip] = []
-        ranges = []
+        ranges, placed = [], list[tuple[int, LazyTensor]]()
         for key, info in header.items():
             name = tensor_name(key, header)
             described = _described(source, name, info)
@@ -91,14 +92,14 @@ class Safetensors(Loader):
             if isinstance(tensor, str):
                 skipped.append(Skip(name, tensor, self.name))
             else:
-                tensors[name] = tensor
+                placed.append((described.first, tensor))
         for name, info in header.replaced:
             _described(source, name, info)
         _check_ranges(source, sorted(ranges), source.size - start)
-        if not tensors:
+        if not placed:
             reason = f": {skipped[0].reason}" if skipped else ""
             raise LoadError(source.shown, f"holds no tensors{reason}", "give a checkpoint with weights")
-        in_file = sorted(tensors.values(), key=lambda tensor: _place(tensor))
+        in_file = [tensor for _, tensor in sorted(placed, key=itemgetter(0))]
         sliced = _slices(metadata)
         twice = dict.fromkeys(name for name, _ in header.replaced)
         notes = [
@@ -125,24 +126,27 @@ def _slices(metadata: Mapping[str, str]) -> str:
     return ""
 
 
-def _place(tensor: LazyTensor) -> int:
-    storage: Any = tensor.storage
-    while hasattr(storage, "inner"):
-        storage = storage.inner
-    return int(storage.offset)
-
-
 class _Header(dict[str, Any]):
     """A JSON object. replaced: (key, value) of those that the same key follows again, which is legal JSON: the last counts."""
+
+    __slots__ = ()
+    replaced: Sequence[tuple[str, Any]] = ()
+
+
+class _Repeated(_Header):
+    """A JSON object with a key that follows again."""
 
     __slots__ = ("replaced",)
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        self.replaced: tuple[tuple[str, Any], ...] = ()
-        if len(self) != len(pairs):
-            last = {key: place for place, (key, _) in enumerate(pairs)}
-            self.replaced = tuple((key, value) for place, (key, value) in enumerate(pairs) if last[key] != place)
+        last = {key: place for place, (key, _) in enumerate(pairs)}
+        self.replaced = tuple((key, value) for place, (key, value) in enumerate(pairs) if last[key] != place)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> _Header:
+    found = _Header(pairs)
+    return found if len(found) == len(pairs) else _Repeated(pairs)
 
 
 class _HeaderError(ValueError):
@@ -178,10 +182,10 @@ def _header(source: Source, work: Work | None) -> tuple[_Header, int]:
     try:
         header = json.loads(
             raw.decode("utf-8"),
-            object_pairs_hook=_Header,
+            object_pairs_hook=_object,
             parse_constant=_no_constant,
             parse_float=_fraction,
-            parse_int=_whole,
+            parse_int=_whole if b"-0" in raw or _LONG in raw.translate(_DIGITS_ALIKE) else int,
         )
         if b"\\u" in raw:
             _check_texts(header)
@@ -253,11 +257,12 @@ class _Described(NamedTuple):
     last: int
 
 
+def _wrong(source: Source, name: str, reason: str) -> LoadError:
+    return LoadError(source.shown, f"tensor {visible(name, 80)!r} {reason}", _WRONG)
+
+
 def _described(source: Source, name: str, info: Any) -> _Described:
     """What the header says of one tensor. Raises ``LoadError`` where that is no description of a tensor."""
-
-    def wrong(reason: str) -> LoadError:
-        return LoadError(source.shown, f"tensor {visible(name, 80)!r} {reason}", _WRONG)
 
     if isinstance(info, list) and len(info) == len(_FIELDS):
         fields = dict(zip(_FIELDS, info, strict=True))  # the library takes the values alone, in this order
@@ -265,20 +270,20 @@ def _described(source: Source, name: str, info: Any) -> _Described:
         fields = info
         twice = next((key for key, _ in info.replaced if key in _FIELDS), "") if info.replaced else ""
         if twice:
-            raise wrong(f"has two {twice}")
+            raise _wrong(source, name, f"has two {twice}")
         if len(info) > len(_FIELDS) and any(_depth(info[key]) + 2 > _NESTED for key in info.keys() - _FIELDS):
-            raise wrong("is described by brackets in brackets without end")
+            raise _wrong(source, name, "is described by brackets in brackets without end")
     else:
-        raise wrong("is not described by a mapping")
+        raise _wrong(source, name, "is not described by a mapping")
     dtype, shape, offsets = map(fields.get, _FIELDS)
     if isinstance(dtype, _Header) and len(dtype) == 1 and not dtype.replaced and None in dtype.values():
         dtype = next(iter(dtype))  # {"F32": null}, as the library reads it
     if not isinstance(dtype, str):
-        raise wrong("has no dtype")
+        raise _wrong(source, name, "has no dtype")
     if not isinstance(shape, list) or {*map(type, shape)} - {int} or min(shape, default=0) < 0:
-        raise wrong("has no shape of whole numbers")
+        raise _wrong(source, name, "has no shape of whole numbers")
     if not isinstance(offsets, list) or len(offsets) != 2 or {*map(type, offsets)} != {int}:
-        raise wrong("has no data_offsets of two whole numbers")
+        raise _wrong(source, name, "has no data_offsets of two whole numbers")
     return _Described(name, dtype, shape, *offsets)
 
 
@@ -307,11 +312,8 @@ def _tensor(source: Source, start: int, described: _Described) -> LazyTensor | s
     """The tensor, or why it is not read. Raises ``LoadError`` where the header lies."""
     name, dtype, shape, first, last = described
 
-    def wrong(reason: str) -> LoadError:
-        return LoadError(source.shown, f"tensor {visible(name, 80)!r} {reason}", _WRONG)
-
     if not 0 <= first <= last:
-        raise wrong(f"lies at {first}–{last}")
+        raise _wrong(source, name, f"lies at {first}–{last}")
     if start + last > source.size:
         raise LoadError(
             source.shown,
@@ -320,12 +322,12 @@ def _tensor(source: Source, start: int, described: _Described) -> LazyTensor | s
         )
     count = _count(shape)
     if count >= _WORD:
-        raise wrong("has a shape of more weights than an address can count")
+        raise _wrong(source, name, "has a shape of more weights than an address can count")
     if dtype not in DTYPES and dtype not in _BITS:
         return f"dtype {visible(dtype, 40)} is not known"
     bits = _BITS.get(dtype) or 8 * DTYPES[dtype].itemsize
     if count * bits != 8 * (last - first):
-        raise wrong(f"of {count} {dtype} has {last - first} bytes")
+        raise _wrong(source, name, f"of {count} {dtype} has {last - first} bytes")
     if len(shape) > 64:
         return f"has {len(shape)} dimensions"
     if (count or _count([max(length, 1) for length in shape])) * bits >= 8 * _WIDE:

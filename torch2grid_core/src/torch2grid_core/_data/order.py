@@ -39,7 +39,7 @@ def in_depth(names: Iterable[str]) -> list[str]:
 
 def _parted(name: str) -> tuple[str | None, str]:
     """The path of the module that holds *name*, ``None`` for the root, and what is left."""
-    if name.count(".") > _DEEPEST:
+    if len(name) > _DEEPEST and name.count(".") > _DEEPEST:
         *parents, last = name.split(".", _DEEPEST)
         return ".".join(parents), last
     path, dot, last = name.rpartition(".")
@@ -75,6 +75,9 @@ def _list(module: _Module, found: list[str]) -> None:
         parts = [*parts[:first], *sorted(numbers, key=int), *(part for part in parts[first:] if not _is_number(part))]
     for part in parts:
         inside = module[part]
+        if isinstance(inside, dict) and len(inside) == 1:  # most modules of a large model hold one tensor
+            (only,) = inside.values()
+            inside = only if isinstance(only, str) else inside
         if isinstance(inside, dict):
             _list(inside, found)
         else:

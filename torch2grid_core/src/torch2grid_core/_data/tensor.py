@@ -74,7 +74,7 @@ class LazyTensor:
     @property
     def nbytes(self) -> int:
         """Bytes of the whole tensor when read, ``size * dtype.itemsize``."""
-        return self.size * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
 
     @property
     def contiguous(self) -> bool:

@@ -247,6 +247,7 @@ class _Pass(Generic[Made]):
                 self.stopped.append((view, error))
                 continue
             self.views.append(_Drawing(len(self.views), view, of_tensor, of_whole))
+        self._by_tensor = [each for each in self.views if each.of_tensor]
 
     @property
     def active(self) -> list[_Drawing]:
@@ -272,7 +273,7 @@ class _Pass(Generic[Made]):
             yield sent or page, view, made
 
     def _tasks(self, name: str) -> list[Task]:
-        drawings = [each for each in self.views if name in each.of_tensor and each.of_tensor[name] and each.stop is None]
+        drawings = [each for each in self._by_tensor if each.of_tensor[name] and each.stop is None]
         asks = [
             Ask(-2 - each.number, key, need, origin_of(each.view), True)
             for each in drawings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from torch2grid_core._data.combined import JointTensor
@@ -12,6 +13,7 @@ from torch2grid_core._data.tensor import LazyTensor
 
 _SPARSE = 4  # a strided tensor whose elements lie further apart is read where they are
 _ASKED = 8  # tensors that are asked whether their source is remote
+_RANGES = 8  # of each, as what it is computed from may lie in several places
 
 
 class Reading(NamedTuple):
@@ -39,9 +41,9 @@ def fetched_ahead(tensors: Iterable[LazyTensor]) -> int:
     every = list(tensors)
     found = 0
     for tensor in every[:: max(len(every) // _ASKED, 1)]:
-        for source, _, _ in _reads(Reading(tensor, 0, tensor.size)):
-            found = max(found, ahead_of(source))
-            break
+        for member in [each for _, each in tensor.members] if isinstance(tensor, JointTensor) else [tensor]:
+            for source, _, _ in islice(_reads(Reading(member, 0, member.size)), _RANGES):
+                found = max(found, ahead_of(source))
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from torch2grid_core._data.checkpoint import Checkpoint
 from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._engine.reading import (
+    BY_NAME,
     COUNTING,
     STOPS,
     Ask,
@@ -18,9 +19,10 @@ from torch2grid_core._engine.reading import (
     Stop,
     Task,
     Then,
-    alike,
     attempt,
     counting,
+    is_small,
+    measured_together,
     merge_into,
 )
 from torch2grid_core._engine.scheduling import outcomes
@@ -117,6 +119,8 @@ class Plan:
         self._each: list[Asked] = []  # needs of single tensors, under the names of these
         self._alone: dict[str, list[tuple[Asked, Hashable]]] = {}  # needs of one tensor, and those whose parts are merged
         self._together: dict[str, list[tuple[Asked, Hashable]]] = {}  # needs of several, by the last of them
+        self._usual: dict[tuple[Hashable, ...], tuple[tuple[Ask, ...], int | None]] = {}  # what most tensors are asked alike
+        self._kinds: dict[Hashable, int] = {}  # of tasks of small tensors that are done together
 
     def ask(self, need: Need[Any], origin: Origin, about: Checkpoint | None = None) -> Asked:
         """Plan *need* of the tensors of *about*, all unless given; once, however many ask for it.
@@ -208,11 +212,31 @@ class Plan:
 
         A need that reads by itself is a task of its own, so that others do not wait for it, unless *more* has an equal one.
         """
-        asks = [
-            Ask(each.number, name, each.need, each.origin, True)
-            for each in self._each
-            if each.error is None and name in each.groups
-        ]
+        tensor = self.checkpoint[name]
+        of_each = [each for each in self._each if each.error is None and name in each.groups]
+        alone, together = self._alone.get(name, ()), self._together.get(name, ())
+        apart: list[Ask] = []
+        if more or alone or together or type(tensor) is not LazyTensor:
+            asks, apart = self._asks(tensor, of_each, more)
+            kind = None if then is not None else self._kind(asks)
+        else:  # one of many thousands, perhaps, which share what is asked of them
+            usual = tensor.dtype.kind, *[each.number for each in of_each]
+            known = self._usual.get(usual)
+            if known is None:
+                asks, _ = self._asks(tensor, of_each, ())
+                known = self._usual[usual] = asks, self._kind(asks)
+            asks, kind = known
+        found = []
+        if asks:
+            found.append(Task((tensor,), asks, then, (tensor.dtype, kind) if kind is not None and is_small(tensor) else None))
+        for ask in apart:
+            found.append(Task(tuple(self.checkpoint[each] for each in self.asked[ask.number].groups[ask.key]), (ask,)))
+        return found
+
+    def _asks(self, tensor: LazyTensor, of_each: Sequence[Asked], more: Sequence[Ask]) -> tuple[tuple[Ask, ...], list[Ask]]:
+        """What is asked where *tensor* is read, and what is a task of its own."""
+        name = tensor.name
+        asks = [Ask(each.number, BY_NAME, each.need, each.origin, True) for each in of_each]
         asks += [
             Ask(asked.number, key, part, asked.origin, len(asked.groups[key]) == 1)
             for asked, key in self._alone.get(name, ())
@@ -225,16 +249,16 @@ class Plan:
                 ask = Ask(asked.number, key, asked.need, asked.origin, True)
                 equal = asked.groups[key] == (name,) and any(each.need == ask.need for each in more)
                 (asks if equal else apart).append(ask)
-        tensor = self.checkpoint[name]
         if self.counts:
             wanted = counting(tensor, [ask.need for ask in asks])
             asks += [Ask(COUNTING, each, each, _ORIGIN, True) for each in wanted]
-        found = []
-        if asks:
-            found.append(Task((tensor,), tuple(asks), then, alike(tensor, asks, then)))
-        for ask in apart:
-            found.append(Task(tuple(self.checkpoint[each] for each in self.asked[ask.number].groups[ask.key]), (ask,)))
-        return found
+        return tuple(asks), apart
+
+    def _kind(self, asks: Sequence[Ask]) -> int | None:
+        """A number that tasks which ask the same of small tensors share; ``None`` where each is done alone."""
+        if not measured_together(asks):
+            return None
+        return self._kinds.setdefault(tuple((ask.number, ask.need, ask.origin) for ask in asks), len(self._kinds))
 
     def take(self, outcome: Outcome, merged: bool = True) -> list[tuple[Asked, Hashable]]:
         """Keep what a task brought back; the groups whose results are there now.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from functools import lru_cache, partial, reduce
 from itertools import pairwise, starmap
 from typing import Any, NamedTuple
@@ -42,10 +43,20 @@ def keep_scratch() -> None:
     np.empty(_LARGEST, np.uint8)
 
 
+class Own(Enum):
+    """The group that consists of the tensor that is read, under its name."""
+
+    BY_NAME = "by name"
+
+
+BY_NAME = Own.BY_NAME
+
+
 class Ask(NamedTuple):
     """A need of the tensors of one task. number: of the need in the run; key: of its group; origin: who asked.
 
-    finish: the tensors are all that the result is about, so that it is finished where they are read.
+    key: ``BY_NAME`` where each tensor is a group under its own name, so that all of them share one ask. finish: the tensors
+    are all that the result is about, so that it is finished where they are read.
     """
 
     number: int
@@ -53,6 +64,10 @@ class Ask(NamedTuple):
     need: Need[Any]
     origin: Origin
     finish: bool
+
+    def about(self, tensor: LazyTensor) -> tuple[int, Hashable]:
+        """Under what the outcome of a task of *tensor* keeps the answer."""
+        return self.number, tensor.name if self.key is BY_NAME else self.key
 
 
 @dataclass(slots=True)
@@ -76,7 +91,7 @@ class Task(NamedTuple):
     """Tensors to read, what is wanted of them, and what to do when it is there; picklable where their storages are.
 
     then: called where the tensor was read, with what was gathered of it. alike: what is equal for tasks of small tensors
-    that can be done together (see ``alike``), ``None`` for one that is done alone.
+    that can be done together, which ask the same (see ``measured_together``); ``None`` for one that is done alone.
     """
 
     tensors: tuple[LazyTensor, ...]
@@ -151,16 +166,17 @@ class Task(NamedTuple):
                 result = reissued(found, each.origin, ask.origin) if isinstance(found, STOPS) else found
                 if ask.finish and not isinstance(result, STOPS):
                     result = attempt(ask.need, ask.origin, partial(ask.need.finish, found))
-                where = ask.number, ask.key
+                where = ask.about(self.tensors[0])
                 (outcome.failed if isinstance(result, STOPS) else outcome.gathered)[where] = result
         if self.then is not None:
             outcome.drawn = self.then(self.tensors[0], outcome)
         return outcome
 
 
-def perform(tasks: Sequence[Task]) -> list[Outcome]:
-    """What each task brings. Those that are ``alike`` are done together."""
-    fetch(each for task in tasks for each in task.readings())
+def perform(tasks: Sequence[Task], fetched: bool = False) -> list[Outcome]:
+    """What each task brings. Those that are ``alike`` are done together. fetched: there is nothing to fetch, any more."""
+    if not fetched:
+        fetch(each for task in tasks for each in task.readings())
     together: dict[Hashable, list[Task]] = {}
     for task in tasks:
         if task.alike is not None:
@@ -171,14 +187,14 @@ def perform(tasks: Sequence[Task]) -> list[Outcome]:
     return [done.get(id(task)) or task.perform() for task in tasks]
 
 
-def alike(tensor: LazyTensor, asks: Sequence[Ask], then: Then | None) -> Hashable | None:
-    """What a task has in common with those that it can be done with."""
-    if then is not None or type(tensor) is not LazyTensor or not 0 < tensor.nbytes <= SMALL or not tensor.contiguous:
-        return None
-    for ask in asks:
-        if not ask.finish or not ask.need.together:
-            return None
-    return (tensor.dtype, *[(ask.number, ask.need, ask.origin) for ask in asks])
+def measured_together(asks: Sequence[Ask]) -> bool:
+    """True where all that is asked of a small tensor can be measured of many at once."""
+    return all(ask.finish and ask.need.together for ask in asks)
+
+
+def is_small(tensor: LazyTensor) -> bool:
+    """True for a tensor that is measured together with others, where all that is asked of it can be."""
+    return type(tensor) is LazyTensor and 0 < tensor.nbytes <= SMALL and tensor.contiguous
 
 
 def _together(tasks: Sequence[Task]) -> list[Outcome]:
@@ -187,14 +203,16 @@ def _together(tasks: Sequence[Task]) -> list[Outcome]:
     stored, found = read_together(tensors), [Outcome() for _ in tasks]
     try:
         for each in gatherers_of(asks):
-            places = [(place, ask) for place, ask in enumerate(asks) if any(ask is own for own in each.asks)]
+            own = {id(ask) for ask in each.asks if ask.number != COUNTING}
+            places = [place for place, ask in enumerate(asks) if id(ask) in own]
             collectors = each.need.collectors(tensors, stored)
             for task, outcome, collector in zip(tasks, found, collectors, strict=True):
                 for name, count in each.need.counted(collector).items() if each.need.counts_not_finite else ():
                     if count:
                         outcome.not_finite[name] = count
-                for place, ask in places:
-                    outcome.gathered[ask.number, task.asks[place].key] = ask.need.finish(collector)
+                for place in places:
+                    ask = task.asks[place]
+                    outcome.gathered[ask.about(task.tensors[0])] = ask.need.finish(collector)
     except Exception:
         return []
     return found

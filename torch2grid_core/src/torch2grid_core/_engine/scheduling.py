@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -51,6 +51,7 @@ def outcomes(
     are in the file, so that no worker is left alone with one at the end.
     """
     names = list(checkpoint) if isinstance(order, str) else order
+    sizes = {name: checkpoint[name].nbytes for name in names}
     waiting: deque[_Batch] = deque()
     early: dict[str, _Batch] = {}
     ahead = fetched_ahead(checkpoint[name] for name in names)
@@ -58,19 +59,19 @@ def outcomes(
     take = _first_done if order == "ready" else deque[_Batch].popleft
     try:
         if executor is not None:
-            largest = _largest(checkpoint, names, workers, ahead)
+            largest = _largest(sizes, workers, ahead)
             early = {name: _Batch(name, tasks(name)).submitted(executor) for name in largest}
             if order == "ready":  # what is begun first stands first
                 names = [*largest, *(name for name in names if name not in early)]
-        share = partial(_share, sum(checkpoint[name].nbytes for name in names), workers, ahead)
-        for batch in _batches(checkpoint, names, tasks, early, share):
+        share = partial(_share, sum(sizes.values()), workers, ahead)
+        for batch in _batches(names, sizes, tasks, early, share):
             waiting.append(batch if executor is None else batch.submitted(executor))
             if ahead and not batch.handed_out:
                 batch.fetch()  # while those before it are measured
             while (executor is None and len(waiting) > bool(ahead)) or _enough(waiting, workers):
-                yield from take(waiting).settled()
+                yield from take(waiting).settled(not ahead)
         while waiting:
-            yield from take(waiting).settled()
+            yield from take(waiting).settled(not ahead)
     except BrokenExecutor as error:
         raise Torch2GridError("a worker process was killed, perhaps for memory; try again with --jobs 1") from error
     finally:
@@ -107,9 +108,8 @@ def _enough(waiting: Sequence[_Batch], workers: int) -> bool:
     return many or sum(each.bytes for each in waiting) > _AHEAD_BYTES
 
 
-def _largest(checkpoint: Checkpoint, names: Sequence[str], workers: int, ahead: int) -> list[str]:
+def _largest(sizes: Mapping[str, int], workers: int, ahead: int) -> list[str]:
     """What is begun first: it would keep one worker busy, at the end, when the others have nothing left to do."""
-    sizes = {name: checkpoint[name].nbytes for name in names}
     total = sum(sizes.values())
     turn = total // (workers * _TURNS * 2) if workers else total
     least = max(total * _LARGE, _WORTH_ALONE, min(ahead, turn))
@@ -127,19 +127,19 @@ def _share(total: int, workers: int, ahead: int, left: int) -> int:
 
 
 def _batches(
-    checkpoint: Checkpoint, names: Sequence[str], tasks: Tasks, early: dict[str, _Batch], share: Callable[[int], int]
+    names: Sequence[str], sizes: Mapping[str, int], tasks: Tasks, early: dict[str, _Batch], share: Callable[[int], int]
 ) -> Iterator[_Batch]:
     """The tasks of all tensors, neighbours together; *early* ones, which are begun, in their turn.
 
     share: how many bytes a batch has, about, by those that are in none so far.
     """
     batch = _Batch()
-    left = sum(checkpoint[name].nbytes for name in names if name not in early)
+    left = sum(sizes[name] for name in names if name not in early)
     wanted = share(left)
     for name in names:
         alone = early.pop(name, None)
         if alone is None:
-            own, size = tasks(name), checkpoint[name].nbytes
+            own, size = tasks(name), sizes[name]
             left -= size
             if own and not (len(own) == 1 and own[0].alike is not None):
                 if size > wanted or any(task.then is not None or not task.shippable for task in own):
@@ -213,8 +213,8 @@ class _Batch:
         """True where workers have brought all of it back."""
         return bool(self._futures) and not self.pending
 
-    def settled(self) -> Iterator[tuple[str, list[Outcome]]]:
-        """What became of each tensor's tasks."""
+    def settled(self, fetched: bool = False) -> Iterator[tuple[str, list[Outcome]]]:
+        """What became of each tensor's tasks. fetched: nothing that this process reads has to be fetched."""
         every: Iterator[Outcome] = iter(())
         try:
             if self._pieces:
@@ -222,9 +222,9 @@ class _Batch:
             elif self._futures:
                 every = iter(_listed(self._futures[0]))
             else:
-                every = iter(perform([task for _, tasks in self.tasks for task in tasks]))
+                every = iter(perform([task for _, tasks in self.tasks for task in tasks], fetched))
         except NOT_PICKLED:
-            every = iter(perform([task for _, tasks in self.tasks for task in tasks]))
+            every = iter(perform([task for _, tasks in self.tasks for task in tasks], fetched))
         for name, tasks in self.tasks:
             yield name, [next(every) for _ in tasks]
 

@@ -71,6 +71,7 @@ class RasterPart:
         self._largest: tuple[int, float] | None = None
         self._not_finite = NotFiniteCount()
         self._sums = (0, 0.0, 0.0) if reduce == "mean" and math.prod(layout.cell) > 1 else None
+        self._in_cells = True  # all weights so far are finite: their sum is that of the cells
 
     def update(self, start: int, values: Array) -> None:
         """Take the weights with flat indices *start* and on: 1-D, float32 or float64 (see ``dtypes.as_float``).
@@ -93,20 +94,30 @@ class RasterPart:
         self._largest = _larger(self._largest, start, values, high, low)
         self._not_finite = self._not_finite.merge(counted_where_any(values, high, low))
         if self._sums is not None:
-            finite = values if math.isfinite(high) and math.isfinite(low) else values[np.isfinite(values)]
-            count, total, squares = self._sums
-            # float32 products and sums of half a million are exact enough for a spread.
-            self._sums = (count + len(finite), total + float(finite.sum()), squares + float(np.dot(finite, finite)))
+            self._add_sums(values, math.isfinite(high) and math.isfinite(low))
         for index in range(max(bisect_right(self._starts, start) - 1, 0), len(self._cells)):
             if self._starts[index] >= start + len(values):
                 break
             for met in self._cells[index].met(start, start + len(values)):
                 met.add({self.reduce: self._targets[index]}, {self.reduce: self._rule}, values, self._room)
 
+    def _add_sums(self, values: Array, all_finite: bool) -> None:
+        assert self._sums is not None
+        count, total, squares = self._sums
+        finite = values if all_finite else values[np.isfinite(values)]
+        if self._in_cells and not all_finite:
+            self._in_cells, total = False, float(self._values.sum())
+        if not self._in_cells:
+            total += float(finite.sum())
+        # float32 products and sums of half a million are exact enough for a spread.
+        self._sums = count + len(finite), total, squares + float(np.dot(finite, finite))
+
     def result(self) -> PartResult:
         """What was gathered so far."""
         counted = self._largest, self._not_finite
         sums = self._sums or (0, 0.0, 0.0)
+        if self._sums is not None and self._in_cells:
+            sums = sums[0], float(self._values.sum()), sums[2]
         return PartResult(self.tensor, self.reduce, self.weights, self._values, *counted, len(self._values), sums=sums)
 
 
@@ -116,8 +127,8 @@ def _larger(best: tuple[int, float] | None, start: int, values: Array, high: flo
     high, low: the largest and the least of *values*.
     """
     if math.isfinite(high) and math.isfinite(low):
-        if best is not None and max(high, -low) < abs(best[1]):
-            return best
+        if best is not None and _rank((start, max(high, -low))) < _rank(best):
+            return best  # it is smaller, or as large, and comes later
         places = [int(values.argmax())] if high >= -low else []
         index = min([*places, int(values.argmin())] if -low >= high else places)
     else:

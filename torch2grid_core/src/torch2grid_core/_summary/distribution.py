@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from operator import add
 from typing import Any
 
@@ -38,6 +39,13 @@ _BFLOAT16 = BY_NAME["bfloat16"]
 _TOGETHER = 1 << 16  # weights of small sets that are counted together: what is computed from them stays in the cache
 _NO_CODES, _NO_COUNTS = np.empty(0, np.uint16), np.empty(0, np.int64)
 _spare: list[Array] = []  # zeroed counters for the next distribution; append and pop are atomic
+
+
+@lru_cache(maxsize=64)
+def _checked(thresholds: tuple[float, ...]) -> tuple[float, ...]:
+    if any(not threshold >= 0 for threshold in map(float, thresholds)):
+        raise ValueError(f"thresholds {thresholds}: each must be 0 or more")
+    return tuple(dict.fromkeys(map(float, thresholds)))
 
 
 class Distribution(Figures):
@@ -91,9 +99,7 @@ class Distribution(Figures):
 
     def __init__(self, thresholds: Sequence[float] = (), brief: bool = False) -> None:
         self._brief = brief
-        self._thresholds = tuple(dict.fromkeys(map(float, thresholds)))
-        if any(not threshold >= 0 for threshold in self._thresholds):
-            raise ValueError(f"thresholds {tuple(thresholds)}: each must be 0 or more")
+        self._thresholds = _checked(tuple(thresholds))
         self._near: tuple[int, ...] = (0,) * len(self._thresholds)  # how many are below each
         self._count = self._zeros = self._nan = self._posinf = self._neginf = 0
         self._codes, self._counts = _NO_CODES, _NO_COUNTS
