@@ -146,7 +146,7 @@ def _tile_signs(tile: int) -> Array:
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """Units with the same weights.
+    """Units that repeat one another.
 
     Args:
         units: indices of dimension 0, increasing. Each of the others repeats the first.
