@@ -47,7 +47,7 @@ _FILES = (
     "plugins.registry.get_registry",
 )
 _SPECIAL = ("__call__", "__getitem__", "__iter__", "__len__", "__enter__", "__exit__")
-_SECTION = re.compile(r"^(Args|Returns|Raises|Yields):$")
+_SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Yields):$")
 _CODE = re.compile(r"(``.+?``|`.+?`)", re.DOTALL)
 _MODULE = re.compile(r"(?<![\w.])(?:[a-z_]\w*\.)+(?=[A-Za-z_])|~")  # and the mark of a type variable
 _EMPTY = inspect.Parameter.empty
@@ -169,10 +169,15 @@ def _class(module: str, name: str, cls: type) -> Iterator[str]:
     if own:
         yield f"Bases: {', '.join(own)}"
     documented = not (cls.__doc__ or "").startswith(f"{cls.__name__}(")  # which dataclasses write by themselves
-    yield _prose(cls.__doc__ if documented else "")
     init = vars(cls).get("__init__")
-    yield _prose(getattr(init, "__doc__", "") if inspect.isfunction(init) and not dataclasses.is_dataclass(cls) else "")
+    said = [
+        _prose(cls.__doc__ if documented else ""),
+        _prose(getattr(init, "__doc__", "") if inspect.isfunction(init) and not dataclasses.is_dataclass(cls) else ""),
+    ]
+    yield from said
     members = [*_attributes(cls), *(each for key, member in vars(cls).items() for each in _member(key, member))]
+    if members and "**\n\n- " in "".join(said):
+        yield "**Members**"  # one list would run into the other
     yield "\n".join(members)
 
 

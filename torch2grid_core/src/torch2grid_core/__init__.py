@@ -1,4 +1,4 @@
-"""torch2grid's framework: what plugin authors import.
+"""The framework of torch2grid: what plugin authors import.
 
     from torch2grid_core import GridTransformer, hookimpl
 

@@ -28,7 +28,10 @@ _PLOT: list[Callable[[Any, Any, str | None], Any]] = []
 
 
 def plotted_by(function: Callable[[Any, Any, str | None], Any]) -> None:
-    """Draw pages and grids by *function*(value, axes or ``None``, name of a colour map or ``None``), which returns the axes."""
+    """Register *function*, which draws pages and grids.
+
+    It is called with the value, axes or ``None``, and the name of a colour map or ``None``. It returns the axes.
+    """
     _PLOT[:] = [function]
 
 
@@ -43,7 +46,10 @@ _SAVE: list[Callable[[Any, Any, str], Any]] = []
 
 
 def saved_by(function: Callable[[Any, Any, str], Any]) -> None:
-    """Save pages by *function*(page, path, formats), which returns the paths that were written."""
+    """Register *function*, which saves pages.
+
+    It is called with page, path and formats, and returns the paths that were written.
+    """
     _SAVE[:] = [function]
 
 

@@ -12,7 +12,7 @@ from torch2grid_core._text import visible, without_secrets, without_secrets_in
 
 
 class Torch2GridError(Exception):
-    """A failure that the user can act on. Its text is one line; control characters in it are made visible.
+    """A failure that the user can act on. Its text is one line, in which control characters are made visible.
 
     Locations in it lose their user, password and query.
     """
@@ -47,9 +47,14 @@ class WrongAnswer(LoadError):
 
 
 class PluginError(Torch2GridError):
-    """A plugin raised, or returned what its hook does not allow.
+    """A plugin raised an exception, or returned what its hook does not allow.
 
-    kind: the hook kind or ``"plugin"``; name: of the thing called; distribution and version: who ships it.
+    Args:
+        reason: what went wrong.
+        kind: the hook kind, or ``"plugin"``.
+        name: of the thing that was called.
+        distribution: the distribution that ships it.
+        version: of that distribution.
     """
 
     def __init__(self, kind: str, name: str, distribution: str, version: str, reason: str) -> None:
@@ -87,13 +92,13 @@ def traced(error: BaseException) -> str:
 
 
 def unforeseen(error: Exception) -> Torch2GridError:
-    """*error*, which nobody foresaw, as one line for the person.
+    """Return an unexpected *error* as one line for the user.
 
     Args:
-        error: what was raised; it is the cause of what comes back.
+        error: what was raised; it becomes the cause of the error that is returned.
 
     Returns:
-        The error to raise, or to tell, in its place.
+        The error to raise, or to report, in its place.
     """
     text = visible(" ".join(str(error).split()), limit=500)
     found = Torch2GridError(f"internal error: {type(error).__name__}: {text} (run again with --debug for the traceback)")

@@ -27,7 +27,12 @@ FILE_MODULE = "torch2grid_file_"  # begins the name under which the file of a pl
 class Origin:
     """Who ships a thing: its kind and name, the distribution and its version (empty for a file or live code).
 
-    where: the file that it was at, for messages.
+    Args:
+        kind: the hook kind.
+        name: of the thing.
+        distribution: that ships it.
+        version: of the distribution.
+        where: the file that it was at, for messages.
     """
 
     kind: str
@@ -37,7 +42,7 @@ class Origin:
     where: str = field(default="", compare=False)
 
     def error(self, reason: str) -> PluginError:
-        """The error that names this thing and who ships it."""
+        """Return the error that names this thing and who ships it."""
         return PluginError(self.kind, self.name, self.distribution, self.version, reason)
 
 

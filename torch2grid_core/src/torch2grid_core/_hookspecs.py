@@ -30,9 +30,13 @@ DEPRECATED = "torch2grid_written goes in 0.3; bring a Listener by torch2grid_lis
 class Lazy:
     """A class that is imported when it is used: its import path ``pkg.module:Class``, its name and its summary.
 
-    facts: what is needed of the class without importing it: a renderer's ``formats`` and a source's ``schemes``, which must be
-    given, a filter's ``flag`` (``True`` too), ``accepts`` of a loader of live objects, a renderer's ``folders``, ``ends`` and
-    ``within`` of a decoder, and ``always`` of a listener.
+    Args:
+        path: the import path.
+        name: of the class.
+        summary: one line on what it does.
+        facts: what torch2grid needs to know of the class without importing it. A renderer must give its ``formats``, and a
+            source its ``schemes``. The others are a filter's ``flag`` (``True`` too), ``accepts`` of a loader of live objects,
+            a renderer's ``folders``, ``ends`` and ``within`` of a decoder, and ``always`` of a listener.
     """
 
     def __init__(self, path: str, name: str, summary: str, **facts: Any) -> None:

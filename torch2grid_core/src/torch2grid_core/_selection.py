@@ -34,9 +34,13 @@ def is_bookkeeping(tensor: LazyTensor) -> bool:
 class Selection:
     """The checkpoint that is drawn, and what to say about how it was chosen.
 
-    part: its name where the person chose one. hidden: what is not shown of the file → how many tensors; with the chosen ones
-    they are all of the file. skipped: the entries of the file that its loader could not read. slice: what was taken of each
-    tensor, empty for all.
+    Args:
+        checkpoint: with the chosen tensors alone.
+        part: its name if the user chose one.
+        remarks: lines for the user.
+        hidden: what is not shown of the file → how many tensors. With the chosen ones, they are all of the file.
+        skipped: the entries of the file that its loader could not read.
+        slice: what was taken of each tensor, empty for all.
     """
 
     checkpoint: Checkpoint
@@ -57,13 +61,21 @@ def select(
 ) -> Selection:
     """Choose the part (the loader's default when empty), apply *filters* in order, leave out bookkeeping and empty tensors.
 
-    Of what is left, each tensor is what *slice* takes of it, as ``Settings.slice`` has it; those that it takes nothing of are
-    left out. Little else is read of them then, so that checksums, which are of whole records, are verified only where
-    *verified* asks for that.
+    The tensors come in the order of the file, numbered siblings by number, as everything shows them. If there is nothing but
+    bookkeeping, it is drawn after all, with a remark.
 
-    The part ``all`` is every tensor of the file under its full name. The tensors come in the order of the file, numbered
-    siblings by number, as everything shows them. Where nothing but bookkeeping is there, it is drawn after all, with a remark.
-    Raises ``UsageError`` for an unknown part, ``NotDrawable`` when nothing is left.
+    Args:
+        checkpoint: what to choose from.
+        part: its name; ``all`` is every tensor of the file under its full name.
+        filters: applied in this order.
+        include_buffers: keep bookkeeping, too.
+        slice: what to take of each tensor that is left, as ``Settings.slice`` has it. Tensors that it takes nothing of are left
+            out. Little else is read of the others. So checksums, which are of whole records, are verified only with *verified*.
+        verified: verify checksums with a *slice*, too.
+
+    Raises:
+        UsageError: there is no such part.
+        NotDrawable: nothing is left.
     """
     chosen = part or checkpoint.default_part or ""
     if not checkpoint.parts and chosen in ("", MODEL):  # a state dict is a model and nothing else
@@ -145,17 +157,18 @@ def _without_bookkeeping(selection: Selection) -> Selection:
 
 
 def matching(names: Sequence[str], pattern: str) -> list[str]:
-    """The *names* that a glob pattern matches (``*``, ``?``, ``[…]``; case counts), in their order.
+    """Return the *names* that a glob pattern matches (``*``, ``?``, ``[…]``; case counts), in their order.
 
-    A pattern that is a name itself matches that name, brackets and all.
+    A pattern that is itself a name matches that name, including its brackets.
     """
     return [name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)]
 
 
 def numbered(names: Sequence[str], text: str) -> list[str]:
-    """The *names* at positions such as ``1,3-5,7``, counted from 1, in their order.
+    """Return the *names* at positions such as ``1,3-5,7``, counted from 1, in their order.
 
-    Raises ``UsageError`` for a number out of range, a range that runs backwards, or anything that is no number.
+    Raises:
+        UsageError: a number is out of range, a range runs backwards, or something is not a number.
     """
     chosen: set[int] = set()
     for piece in text.split(","):
@@ -174,9 +187,10 @@ def numbered(names: Sequence[str], text: str) -> list[str]:
 
 
 def chosen(names: Sequence[str], text: str) -> list[str]:
-    """The *names* that *text* means: numbers and ranges, else one or more patterns separated by commas or spaces.
+    """Return the *names* that *text* means: numbers and ranges, or patterns separated by commas or spaces.
 
-    Raises ``UsageError`` where nothing matches, with the nearest names.
+    Raises:
+        UsageError: nothing matches; the error has the nearest names.
     """
     if _NUMBERS.fullmatch(text) and any(char.isdigit() for char in text) and text not in names:
         return numbered(names, text.strip().strip(","))
@@ -193,10 +207,10 @@ def chosen(names: Sequence[str], text: str) -> list[str]:
 
 
 def modules(names: Iterable[str]) -> dict[str, list[str]]:
-    """*names* of tensors by the part of the model that they belong to, in order of first appearance.
+    """Return *names* of tensors by the part of the model that they belong to, in order of first appearance.
 
-    A part is a layer of a numbered stack (``model.layers.0`` holds ``model.layers.0.mlp.up_proj.weight``); where a name has
-    no number, it is the first component behind what nearly all names begin with (``model.embed_tokens``). A tensor outside
+    A part is a layer of a numbered stack (``model.layers.0`` holds ``model.layers.0.mlp.up_proj.weight``). If a name has no
+    number, the part is the first component behind what nearly all names begin with (``model.embed_tokens``). A tensor outside
     of any module is in the part named "".
     """
     paths = {name: name.split(".", _DEEPEST)[:-1] for name in names}

@@ -35,15 +35,28 @@ OptionsClass = TypeVar("OptionsClass")
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting, whoever declares it, and the one check of its values.
+    """One setting, whoever declares it, and the check of its values.
 
-    name: of the keyword and of the key in a file; the flag is the same with dashes, *flags* are more of them. metavar: its
-    value in help. least, most: the range of a number. kind: of the plugin that its value names, with options or without.
-    separated: a text is several values with commas between. check: raises ``ValueError`` or ``UsageError`` for a value of the
-    right type that is wrong all the same. make: the value as it is kept, of one that was given; raises like *check*. draws:
-    False for one that the drawing command has no use for. adds: what a flag of a view or a filter stands for, its kind and its
-    name; owner: makes a plugin's own options, of which it is the *field*; section: their name, under which a settings file may
-    have them together. former: earlier names of choices → the names now.
+    Args:
+        name: of the keyword and of the key in a file; the flag is the same with dashes.
+        type: of its value.
+        default: its value unless given.
+        help: what ``--help`` says.
+        group: of options in the help.
+        flags: further flags.
+        metavar: its value in the help.
+        least: the least number that it takes.
+        most: the greatest number that it takes.
+        kind: of the plugin that its value names, with options or without.
+        separated: a text is several values with commas between.
+        check: raises ``ValueError`` or ``UsageError`` for a value of the right type that is wrong all the same.
+        make: returns the value as it is kept, from the one that was given; raises like *check*.
+        draws: False for a setting that the drawing command has no use for.
+        adds: the kind and the name of what a flag of a view or a filter stands for.
+        owner: makes a plugin's own options, of which this is the *field*.
+        field: of *owner*.
+        section: the name under which a settings file may have the options of *owner* together.
+        former: earlier names of choices → the names now.
     """
 
     name: str
@@ -77,7 +90,7 @@ class Setting:
 
     @property
     def many(self) -> bool:
-        """True where it takes several values."""
+        """True if it takes several values."""
         return get_origin(self.type) is tuple and get_args(self.type)[-1] is Ellipsis
 
     @property
@@ -85,7 +98,7 @@ class Setting:
         return get_args(self.type) if get_origin(self.type) is Literal else ()
 
     def parse(self, value: Any) -> Any:
-        """*value*, a text or of the type already, as the type. Raises ``ValueError`` that says what was expected."""
+        """Return *value*, a text or already of the type, as the type. Raises ``ValueError`` that says what was expected."""
         if self.adds is not None and isinstance(value, Mapping):
             kind, name = self.adds
             raise ValueError(f"its flag takes no options; they are given as {kind}: {{{name}: {{option: value}}}}")
@@ -192,14 +205,19 @@ def _setting(default: Any, help: str, *flags: str, group: str = DRAWING, **more:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the user asked for, whichever way: views and renderers follow it.
+    """What the user asked for, in whichever way. Views and renderers follow it.
 
     Each field but the last three is an option of the command line (``--max-cells``), a key of a settings file, a variable
-    (``TORCH2GRID_MAX_CELLS``) and a keyword argument of Python's functions, all under its name. transformer: the instance that
-    *plugin* names, ``None`` for the default; transformer_name: its name where the user gave one. plugins: plugins' own options.
-    output is empty where pages stay in memory, as Python's functions return them.
+    (``TORCH2GRID_MAX_CELLS``) and a keyword argument of Python's functions, all under its name.
 
-    Raises ``UsageError`` for a value that a field cannot have.
+    Args:
+        output: empty if pages stay in memory, as Python's functions return them.
+        transformer: the instance that *plugin* names, ``None`` for the default.
+        transformer_name: its name if the user gave one.
+        plugins: plugins' own options.
+
+    Raises:
+        UsageError: a field cannot have this value.
     """
 
     output: str = _setting("grids", "folder to write to, or FILE.png for one picture", "-o", metavar="DIR|FILE")
@@ -259,14 +277,24 @@ class Settings:
 
     @classmethod
     def from_context(cls, context: Any, **usual: Any) -> Settings:
-        """The settings that the command of a click *context* was given. usual: defaults of the command's own."""
+        """Return the settings that the command of a click *context* was given.
+
+        Args:
+            context: of the command.
+            usual: defaults of the command's own.
+        """
         return cls.of(context.meta.get(GIVEN, ()), **usual)
 
     @classmethod
     def of(cls, given: Iterable[tuple[Setting, Any]], **usual: Any) -> Settings:
-        """The settings with the values *given*; filters apply in this order. usual: of fields that are not given.
+        """Return the settings with the values *given*; filters apply in this order.
 
-        Raises ``UsageError`` for a wrong value.
+        Args:
+            given: settings and their values.
+            usual: values of fields that are not given.
+
+        Raises:
+            UsageError: a value is wrong.
         """
         fields, views, filters, owned = dict(usual), list[str](), list[Any](), dict[Any, dict[str, Any]]()
         for setting, value in given:
@@ -289,11 +317,14 @@ class Settings:
         return cls(**{**fields, "filter": tuple(filters), "plugins": plugins})
 
     def options(self, owner: type[OptionsClass]) -> OptionsClass:
-        """A plugin's own options, an instance of the ``PluginSettings`` that its hook yields."""
+        """Return a plugin's own options: an instance of the ``PluginSettings`` that its hook yields."""
         return next((each for each in self.plugins if isinstance(each, owner)), None) or owner()
 
     def color_scale(self, *grids: Grid) -> ColorScale:
-        """One scale for *grids* by ``scale``, ``clip`` and ``limits``. Raises ``TypeError`` for what is no ``Grid``."""
+        """Return one scale for *grids* by ``scale``, ``clip`` and ``limits``.
+
+        Raises ``TypeError`` for anything but a ``Grid``.
+        """
         from torch2grid_core._pictures.grid import Grid
         from torch2grid_core._pictures.scale import color_scale
 
@@ -305,14 +336,14 @@ class Settings:
         return color_scale(grids, self.scale, self.clip, limits)
 
     def heatmap(self, grid: Grid, *, scale: ColorScale | None = None, **options: Any) -> Heatmap:
-        """A heatmap panel of *grid*; *options* are the other fields of ``Heatmap``."""
+        """Return a heatmap panel of *grid*. *options* are the other fields of ``Heatmap``."""
         from torch2grid_core._pictures.page import Heatmap
 
         return Heatmap(grid, scale or self.color_scale(grid), label=options.pop("label", grid.cell_text()), **options)
 
 
 def spec_name(spec: Any) -> str:
-    """The name in ``NAME:key=value``, in ``{NAME: {key: value}}`` or of an instance."""
+    """Return the name in ``NAME:key=value``, in ``{NAME: {key: value}}`` or of an instance."""
     if isinstance(spec, str):
         return spec.partition(":")[0].strip()
     return str(next(iter(spec)) if isinstance(spec, Mapping) else spec.name)

@@ -16,7 +16,7 @@ LIMIT = 200  # characters of a name, where nothing else is said
 
 
 def visible(text: str, limit: int = LIMIT) -> str:
-    """*text* as one printable line: hidden characters as ``\\x1b``-style escapes, cut in the middle at *limit* characters."""
+    """Return *text* as one printable line: hidden characters as ``\\x1b``-style escapes, cut in the middle at *limit*."""
     if len(text) > limit:
         keep = max(limit - 1, 2)
         text = text[: keep - keep // 3] + "…" + text[len(text) - keep // 3 :]
@@ -44,7 +44,10 @@ _WORD = re.compile(r"://\S*")
 
 
 def without_secrets(location: str) -> str:
-    """*location* without what may be a key: its user, password, parameters, query and fragment. A path stays as it is."""
+    """Return *location* without what may be a key: its user, password, parameters, query and fragment.
+
+    A path stays as it is.
+    """
     scheme, colon, rest = _QUERY.sub(r"\1", _USER.sub("", location)).partition("://")
     return f"{scheme}{colon}{_PARAMETER.sub('', rest)}" if colon else location
 
@@ -58,18 +61,20 @@ def without_secrets_in(line: str) -> str:
 
 
 def display_width(text: str) -> int:
-    """Terminal columns that *text* takes: two for wide East Asian characters, none for combining marks."""
+    """Return the terminal columns that *text* takes: two for wide East Asian characters, none for combining marks."""
     if text.isascii():
         return len(text)
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def safe_filename(name: str, limit: int = 120) -> str:
-    """*name* as one path component that is valid on every common file system and never leaves its folder.
+    """Return *name* as one path component that is valid on every common file system and never leaves its folder.
 
-    Letters, digits, ``. _ - + = @ ,`` and spaces inside stay; everything else becomes ``_``. Windows' reserved names, and a
-    dash in front, which programs take for an option, get a ``_`` before them; dots at either end go. Not unique: two names
-    may meet (see ``output.Namer``).
+    - Letters, digits, ``. _ - + = @ ,`` and spaces inside stay. Everything else becomes ``_``.
+    - Windows' reserved names, and a dash in front, which programs take for an option, get a ``_`` before them. Dots at either
+      end are removed.
+
+    The result is not unique: two names may become one (see ``output.Namer``).
     """
     cleaned = re.sub(r"[^\w.+=@, -]", "_", visible(name, limit=10 * limit), flags=re.UNICODE).strip(" .")
     cleaned = unicodedata.normalize("NFC", cleaned)
@@ -90,7 +95,7 @@ def nearest(name: str, valid: Iterable[str]) -> list[str]:
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """``; did you mean 'a' or 'b'?``, else ``; valid: …`` when the list is short, else an empty text."""
+    """Return ``; did you mean 'a' or 'b'?``, or ``; valid: …`` if the list is short, or an empty text."""
     names = sorted(valid)
     close = nearest(name, names)
     if close:
@@ -99,12 +104,12 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
 
 
 def counted(number: int, thing: str) -> str:
-    """``1 rule``, ``9,258 numbers``: *thing* is the singular of a word that takes an s."""
+    """Return ``1 rule``, ``9,258 numbers``: *thing* is the singular of a word that takes an s."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def human_count(number: int) -> str:
-    """A count with a unit, three digits: ``1.10 billion``, ``124 million``, ``21,418``."""
+    """Return a count with a unit, three digits: ``1.10 billion``, ``124 million``, ``21,418``."""
     for size, unit in ((10**6, "million"), (10**9, "billion"), (10**12, "trillion")):
         if number >= size and float(f"{number / size:.3g}") < 1000:
             return f"{number / size:.3g} {unit}"
@@ -112,7 +117,7 @@ def human_count(number: int) -> str:
 
 
 def percentage(share: float, digits: int = 2) -> str:
-    """*share* as ``12.34%``; never 0 for what is there, nor 100 for what is not all: ``<0.01%``, ``>99.99%``."""
+    """Return *share* as ``12.34%``. It is never 0 for something, nor 100 for less than all: ``<0.01%``, ``>99.99%``."""
     text, least = f"{share:.{digits}%}", 10**-digits
     if share > 0 and float(text[:-1]) == 0:
         return f"<{least:.{digits}f}%"

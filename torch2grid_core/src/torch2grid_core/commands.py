@@ -1,6 +1,6 @@
-"""What a command needs: options that are the drawing command's own, rules, and the line that says what was shown.
+"""What a command needs: the options of the drawing command, rules, and the line that says what was shown.
 
-Names are imported on first use: a command that reads headers alone starts without the engine.
+Names are imported on first use, so that a command that reads headers alone starts without the engine.
 """
 
 from __future__ import annotations

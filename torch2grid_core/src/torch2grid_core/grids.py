@@ -1,4 +1,4 @@
-"""Grids, layouts and their raster, colours and scales: what transformers and renderers work with."""
+"""What transformers and renderers work with: grids, layouts and their raster, colours and scales."""
 
 from __future__ import annotations
 

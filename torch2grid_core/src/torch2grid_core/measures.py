@@ -1,4 +1,4 @@
-"""What can be measured of weights, what a plugin needs to measure something else, and what the results are."""
+"""What can be measured of weights, the base classes for measuring something else, and the results."""
 
 from __future__ import annotations
 

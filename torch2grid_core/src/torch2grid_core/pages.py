@@ -1,4 +1,4 @@
-"""What is on a page, and what writes pages."""
+"""The panels of a page, and functions that write pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where numbers come from: sources, storages, what a checkpoint says of itself, and its parts."""
+"""Where numbers come from: sources, storages, the statements of a checkpoint about itself, and its parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text from files, which is untrusted, and numbers, as a person reads them."""
+"""Functions that make untrusted text from files safe to show, and numbers readable."""
 
 from __future__ import annotations
 

@@ -115,12 +115,20 @@ class ConfigFile:
     settings: tuple[ConfigEntry, ...] = ()
 
     def error(self, entry: ConfigEntry, reason: str) -> UsageError:
-        """The error of one entry: file, line, key and reason."""
+        """Return the error of one entry: file, line, key and reason."""
         return UsageError(f"{self.path}:{entry.line}: {entry.key}: {reason}")
 
 
 def read_config(path: str, option: str = "--config") -> ConfigFile:
-    """The settings in *path*, whose ending says what it is; *option* brought it. Raises ``UsageError`` with file and line."""
+    """Return the settings in *path*, whose ending says what format it has.
+
+    Args:
+        path: of the file.
+        option: the option that named it, for errors.
+
+    Raises:
+        UsageError: the file cannot be read; the error has file and line.
+    """
     file = Path(path)
     kind = _KINDS.get(file.suffix.lower())
     if kind is None:

@@ -134,9 +134,12 @@ def skips(checkpoint: Checkpoint) -> Iterator[str]:
 
 
 def summary_line(selection: Selection, seconds: float, remarks: Sequence[str] = ()) -> str:
-    """``model.pth: PyTorch zip, 8 of 24 tensors shown; not shown: optimizer (16); 9,258 parameters, float32, 0.3 s``.
+    """Return ``model.pth: PyTorch zip, 8 of 24 tensors shown; not shown: optimizer (16); 9,258 parameters, float32, 0.3 s``.
 
-    remarks: what else there is to say of the run, before the seconds.
+    Args:
+        selection: what was drawn.
+        seconds: that the run took.
+        remarks: what else there is to say of the run, before the seconds.
     """
     checkpoint = selection.checkpoint
     names = checkpoint.dtypes

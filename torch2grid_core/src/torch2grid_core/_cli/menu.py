@@ -50,12 +50,20 @@ DrawChosen = Callable[[Sequence[str], Sequence[str]], None]
 
 
 class Menu:
-    """The conversation. draw: called with tensor names and view specs, draws and says what it wrote.
+    """The dialogue of ``torch2grid MODEL -i``.
 
-    views: what a choice is drawn with; available: names that the command ``views`` accepts. show: as *draw*, into the terminal.
-    both: as *draw*, into files and the terminal, where a person has no other way to look at a picture. commands: what else can
-    be asked for by a word, called with the names of tensors, or ``None`` for the whole file. threshold: below it a weight is
-    near zero. waited: the seconds that the person has taken so far, which are not the run's.
+    Args:
+        checkpoint: what the menu lists.
+        draw: called with tensor names and view specs; draws, and says what it wrote.
+        views: what a choice is drawn with.
+        available: names that the command ``views`` accepts.
+        show: as *draw*, into the terminal.
+        both: as *draw*, into files and the terminal, for users who cannot look at a picture in another way.
+        commands: what else can be asked for by a word, called with the names of tensors, or ``None`` for the whole file.
+        threshold: a weight below it is near zero.
+
+    Attributes:
+        waited: the seconds that the menu has waited for the user so far, which are not the run's.
     """
 
     def __init__(
@@ -78,7 +86,7 @@ class Menu:
         self._advised = False
 
     def run(self) -> None:
-        """Talk until ``quit`` or the end of the input. Ctrl-C raises ``KeyboardInterrupt``."""
+        """Ask and answer until ``quit`` or the end of the input. Ctrl-C raises ``KeyboardInterrupt``."""
         _prepare_line_editing([*self.names, *_WORDS, *self.commands, *self.available])
         self._list("Available layers:", whole=False)
         print("Type numbers, a pattern, or 'help'.")

@@ -16,7 +16,7 @@ from torch2grid_core._settings import FIELDS, GIVEN, GROUPS, PROCESS, PROCESS_SE
 
 
 class SettingOption(click.Option):
-    """The option of one setting: its value goes to ``Settings.from_context``, and not to the function of the command.
+    """The option of one setting. Its value goes to ``Settings.from_context``, and not to the function of the command.
 
     A flag that a file may set has a ``--no-`` form, so that the command line can take it back.
     """
@@ -40,19 +40,19 @@ class SettingOption(click.Option):
         super().__init__([*declarations, setting.name], **attributes)
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """The line of ``--help``, without the ``--no-`` form: it would double the page and say nothing."""
+        """Return the line of ``--help``, without the ``--no-`` form, which would double the page and say nothing new."""
         record = super().get_help_record(ctx)
         return None if record is None else (record[0].partition(" / ")[0], record[1])
 
     def value_from_envvar(self, ctx: click.Context) -> Any:
-        """The variable's text; a repeatable option takes it as one value, blanks and all."""
+        """Return the variable's text. A repeatable option takes it as one value, blanks included."""
         if self.multiple:
             text = self.resolve_envvar_value(ctx)
             return None if text is None else (text,)
         return super().value_from_envvar(ctx)
 
     def process_value(self, ctx: click.Context, value: Any) -> Any:
-        """The value as the setting takes it; the error of a wrong one names the variable that it came from."""
+        """Return the value as the setting takes it. The error for a wrong one names the variable that it came from."""
         hint = self.setting.variable if ctx.get_parameter_source(self.name) is ParameterSource.ENVIRONMENT else None
         try:
             value = super().process_value(ctx, value)
@@ -134,10 +134,13 @@ def _completer(setting: Setting) -> Any:
 
 
 def settings_options(*names: str, **help: str) -> list[SettingOption]:
-    """The options of these settings, then of those in *help*, with help texts of the command's own where they are not empty.
+    """Return the options of these settings, then of those in *help*, with help texts of the command's own if not empty.
 
-    A command that takes ``filter`` gets the flags of filters with it: ``--only``, ``--skip``, ``--tensors``. What was given,
-    ``Settings.from_context`` tells. Raises ``KeyError`` for a setting that there is not.
+    A command that takes ``filter`` gets the flags of filters with it: ``--only``, ``--skip``, ``--tensors``.
+    ``Settings.from_context`` returns what was given.
+
+    Raises:
+        KeyError: there is no such setting.
     """
     return [SettingOption(FIELDS[name], text) for name, text in {**dict.fromkeys(names, ""), **help}.items()]
 

@@ -47,12 +47,14 @@ _NOTED = 3  # names of stored tensors in a note
 class Action:
     """One name that a file wants imported, and the most that it does with it.
 
-    kind: ``call``; ``make`` an instance of a class without calling anything else; set the ``state`` of an object; add
-    ``items`` to one; ``import`` alone; ``run`` source code that the file brings along; ``hold`` what
-    may do any of these and could not be read. what: the callee with its first
-    arguments, or the name, as short text. name: dotted, as the file states it; empty where *what* stands for several.
-    severity: ``error`` where it may run any code, ``note`` for a class of another package that is only made and filled.
-    count: how often.
+    Args:
+        kind: ``call`` it; ``make`` an instance of a class without calling anything else; set the ``state`` of an object; add
+            ``items`` to one; ``import`` alone; ``run`` source code that the file brings along; ``hold`` what may do any of
+            these and could not be read.
+        what: the callee with its first arguments, or the name, as short text.
+        name: the dotted name, as the file states it; empty where *what* stands for several.
+        severity: ``error`` where it may run any code, ``note`` for a class of another package that is only made and filled.
+        count: how often.
     """
 
     kind: ActionKind
@@ -88,8 +90,10 @@ class Skip:
 class Problem:
     """Something wrong with a file whose tensors can be read all the same: an index that names what no shard holds.
 
-    message: one line, about *tensor* without naming it; *tensor* is empty where it is about the whole file, and need not be one
-    that is there.
+    Args:
+        message: one line, about *tensor* without naming it.
+        tensor: name of the tensor, which need not be in the file; empty where the message is about the whole file.
+        severity: of the finding that ``check`` makes of it.
     """
 
     message: str
@@ -99,7 +103,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Composed:
-    """What a tensor is that no file stores: of which stored ones it was composed, and the name of the decoder that did it."""
+    """Says of a composed tensor which stored tensors it was composed of, and which decoder did it."""
 
     of: tuple[str, ...]
     by: str
@@ -176,18 +180,32 @@ class _Unknown(str):
 class Checkpoint(Mapping[str, LazyTensor]):
     """A mapping of tensor name to ``LazyTensor``, in the order of the file, or, where it was ``ordered``, of the model.
 
-    source: the path, or what it came from. format: the name of the file format. metadata: plain text values.
-    skipped: entries that were not taken, with reasons. aliases: second name → first name of tied tensors (both names
-    stay in the mapping); ``None``: found by the storages that they share. parts: the model and what is recognised as something
-    else, none where all is the model; ``None``: found by the names of the tensors. *default_part* is the model. part_of: name →
-    part, for the tensors that are here. not_run: what the file wants done, the most dangerous first. notes: one-line remarks of
-    the loader for the person who reads the output. Either may be given as a function, which is called once, when it is asked
-    for: what readers of other formats would do with a file need not be known for one row of it. ``measure``, ``draw`` and
-    ``check`` ask; where the file is to be refused then, it is a ``LoadError``. problems: what is wrong with the file itself,
-    for ``check``.
-    unverified: what else of the file is under a checksum, read by ``verify`` of each. described: the plain values (numbers,
-    texts and sizes) that stand beside codes, by the name of what holds both, for decoders. composed: name → what a decoder made
-    it of, for the tensors that are here. opened_from: the source that it was opened from, ``None`` where there was none.
+    Args:
+        tensors: the tensors, in the order of the file.
+        source: the path, or what it came from.
+        format: name of the file format.
+        metadata: plain text values.
+        skipped: entries that were not taken, with reasons.
+        aliases: second name → first name of tied tensors (both names stay in the mapping); ``None``: found by the storages that
+            they share.
+        parts: the model and what is recognised as something else, none where all is the model; ``None``: found by the names of
+            the tensors.
+        default_part: name of the part that is the model.
+        not_run: what the file wants done, the most dangerous first.
+        notes: one-line remarks of the loader for the person who reads the output.
+        problems: what is wrong with the file itself, for ``check``.
+        unverified: what else of the file is under a checksum, read by ``verify`` of each.
+        described: the plain values (numbers, texts and sizes) that stand beside codes, by the name of what holds both, for
+            decoders.
+
+    Attributes:
+        part_of: name → part, for the tensors that are here.
+        composed: name → what a decoder made it of, for the tensors that are here.
+        opened_from: the source that it was opened from, ``None`` where there was none.
+
+    *not_run* and *notes* may be functions. Each is called once, when it is asked for, because a single row of a file can be
+    read without knowing what readers of other formats would do with it. ``measure``, ``draw`` and ``check`` ask. A function
+    that finds that the file must be refused raises ``LoadError``.
     """
 
     def __init__(
@@ -273,20 +291,20 @@ class Checkpoint(Mapping[str, LazyTensor]):
 
     @property
     def not_run_at_hand(self) -> tuple[Action, ...]:
-        """What of ``not_run`` is known without reading more of the file: all of it once that was asked for."""
+        """The part of ``not_run`` that is known without reading more of the file; all of it once ``not_run`` was asked for."""
         return self._not_run.at_hand
 
     def check_readers(self) -> None:
         """Raise ``LoadError`` where other readers would take the file for another one.
 
-        Of slices it is not looked for: a row costs a row.
+        Slices are not checked: reading a row costs a row.
         """
         if not self._sliced:
             _ = self.not_run
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What there is to say of the file."""
+        """The remarks about the file."""
         return self._notes.found
 
     @notes.setter
@@ -304,7 +322,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
 
     @property
     def parameters(self) -> int:
-        """Number of weights that are stored: a tied tensor counts once, and so does a number that a tensor repeats."""
+        """Number of weights that are stored. A tied tensor counts once, and so does a number that a tensor repeats."""
         return sum([tensor.distinct().size for name, tensor in self.items() if name not in self.aliases])
 
     @property
@@ -316,14 +334,23 @@ class Checkpoint(Mapping[str, LazyTensor]):
         return dict(counts.most_common())
 
     def select(self, names: Iterable[str], *, skipped: Iterable[Skip] = ()) -> Checkpoint:
-        """The same checkpoint with only *names*, in its own order, and *skipped* added to what it left out."""
+        """Return the same checkpoint with only *names*, in its own order.
+
+        Args:
+            names: the tensors to keep.
+            skipped: entries to add to those that it left out.
+        """
         kept = set(names)
         return self._derive({name: tensor for name, tensor in self.items() if name in kept}, skipped=skipped)
 
     def part(self, name: str) -> Checkpoint:
-        """The tensors of one part, their names without its prefix; of ``all``, every tensor of the file under its full name.
+        """Return the tensors of one part, their names without its prefix.
 
-        Raises ``UsageError`` for an unknown part.
+        Args:
+            name: of the part; ``all`` is every tensor of the file under its full name.
+
+        Raises:
+            UsageError: there is no such part.
         """
         if name == ALL:
             return self
@@ -341,12 +368,12 @@ class Checkpoint(Mapping[str, LazyTensor]):
 
     @property
     def whole(self) -> Checkpoint:
-        """The checkpoint of all parts that this one is a part of; itself where it is all."""
+        """The checkpoint of all parts that this one is a part of; itself where it is the whole."""
         return self._whole or self
 
     @property
     def stored(self) -> Checkpoint:
-        """What the file stores of these tensors, under full names; itself where no decoder composed any of them."""
+        """The tensors as the file stores them, under full names; itself where no decoder composed any of them."""
         if self._stored is None or not self.composed:
             return self
         kept: set[str] = set()
@@ -356,14 +383,15 @@ class Checkpoint(Mapping[str, LazyTensor]):
         return self._stored.select(kept)
 
     def compose(self, tensors: Iterable[LazyTensor], claims: Mapping[str, Sequence[str]], by: str) -> Checkpoint:
-        """The same checkpoint with *tensors* in place of the stored ones that they are composed of: what a decoder returns.
+        """Return the same checkpoint with *tensors* in place of the stored ones that they are composed of, as a decoder does.
 
-        Each stands where the first of its stored tensors stood, and in the same part. Two that are composed of the same
-        numbers are aliases.
+        Each stands where the first of its stored tensors stood, and in the same part. Two that are composed of the same numbers
+        are aliases.
 
         Args:
-            tensors: the note of each says how it was composed (``"int8 × scale"``); of what is added to it.
-            claims: name of each tensor → the stored names that it is composed of, which go.
+            tensors: the composed tensors. The note of each says how it was composed (``"int8 × scale"``); the names of its
+                stored tensors are added to the note.
+            claims: name of each tensor → the stored names that it is composed of, which are removed.
             by: the name of the decoder.
 
         Raises:
@@ -419,10 +447,16 @@ class Checkpoint(Mapping[str, LazyTensor]):
         return derived
 
     def beside(self, name: str, most: int = _BESIDE_BYTES) -> bytes | None:
-        """The small file *name* that lies beside the checkpoint, or in its folder; ``None`` where there is none.
+        """Return the content of a small file that lies beside the checkpoint, or in its folder; ``None`` where there is none.
 
-        It is read from where the checkpoint was opened, local or remote. Raises ``LoadError`` for a name that leads elsewhere,
-        a file of more than *most* bytes (4 MiB), and one that cannot be read.
+        It is read from where the checkpoint was opened, local or remote.
+
+        Args:
+            name: of the file.
+            most: bytes that it may have (4 MiB).
+
+        Raises:
+            LoadError: the name leads elsewhere, the file is larger than *most*, or it cannot be read.
         """
         if not name or name in (".", "..") or any(char in name for char in "/\\:\0"):
             raise LoadError(self.source, f"{name!r} is not the name of a file beside it")
@@ -460,7 +494,7 @@ class Checkpoint(Mapping[str, LazyTensor]):
         return derived
 
     def ordered(self) -> Checkpoint:
-        """The same checkpoint in the order of everything that is shown: that of the file, numbered siblings by number."""
+        """Return the same checkpoint in the order of all output: that of the file, numbered siblings by number."""
         names = in_depth(self)
         if names == list(self):
             return self
@@ -472,23 +506,23 @@ class Checkpoint(Mapping[str, LazyTensor]):
         return derived
 
     def in_file_order(self) -> list[str]:
-        """The names in the order of the file; those of tensors that are not in it come last."""
+        """Return the names in the order of the file; those of tensors that are not in the file come last."""
         return sorted(self, key=lambda name: self._places.get(name, len(self._places))) if self._places else list(self)
 
     def with_tensors(
         self, tensors: Mapping[str, LazyTensor] | Iterable[LazyTensor], *, skipped: Iterable[Skip] = ()
     ) -> Checkpoint:
-        """The same checkpoint with other tensors: for a filter that changes more than which ones there are."""
+        """Return the same checkpoint with other tensors, for a filter that changes tensors and does not only choose them."""
         values = tensors.values() if isinstance(tensors, Mapping) else tensors
         return self._derive({tensor.name: tensor for tensor in values}, skipped=skipped)
 
     def distinct(self) -> Checkpoint:
-        """The same checkpoint with expanded views as what they store, which is what is counted, measured and drawn."""
+        """Return the same checkpoint with each expanded view as what it stores. That is what is counted, measured and drawn."""
         distinct = {name: tensor.distinct() for name, tensor in self.items()}
         return self if all(distinct[name] is tensor for name, tensor in self.items()) else self.with_tensors(distinct)
 
     def with_notes(self, notes: Iterable[str], share: str = "") -> Checkpoint:
-        """The same checkpoint with *notes* in front of its own, and *share* (``shard 1 of 2``) behind its format."""
+        """Return the same checkpoint with *notes* in front of its own, and *share* (``shard 1 of 2``) behind its format."""
         noted, more, own = copy(self), tuple(notes), self._notes
         noted._notes = _Answer(lambda: (*more, *own.found), (*more, *own.known)) if own.costs else _Answer((*more, *own.found))
         noted.format = ", ".join(filter(None, (self.format, share)))

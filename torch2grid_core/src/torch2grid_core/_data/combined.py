@@ -21,10 +21,15 @@ _LEAST = 1 << 14  # weights of a chunk: what many members at once are cut down t
 
 
 class ComputedStorage(DerivedStorage):
-    """Numbers of *dtype* that *combine* makes of those of *members*, range by range; nothing of them is kept.
+    """Numbers of *dtype* that *combine* makes of those of *members*, range by range. None of them is kept.
 
-    combine: member name → 1-D array of that member's dtype, all of one length, to the 1-D array of results; a module-level
-    function or an instance of a module-level class, so that it pickles. Members that are not contiguous are gathered in blocks.
+    Members that are not contiguous are gathered in blocks.
+
+    Args:
+        members: name → tensor.
+        combine: function of a mapping, member name → 1-D array of that member's dtype, all of one length, to the 1-D array of
+            results. It must pickle: a module-level function, or an instance of a module-level class.
+        dtype: of the results.
     """
 
     def __init__(self, members: Sequence[tuple[str, LazyTensor]], combine: Combine, dtype: np.dtype[Any]) -> None:
@@ -41,12 +46,12 @@ class ComputedStorage(DerivedStorage):
         return [tensor.storage for _, tensor in self.members]
 
     def over(self, parts: Sequence[Storage]) -> Storage:
-        """The same of members with other storages."""
+        """Return the same for members with other storages."""
         members = [(name, replace(tensor, storage=part)) for (name, tensor), part in zip(self.members, parts, strict=True)]
         return type(self)(members, self.combine, self.dtype)
 
     def reads(self, offset: int, size: int) -> Iterator[tuple[Storage, int, int]]:
-        """What of the members is read with these bytes."""
+        """Yield what of the members is read with these bytes."""
         first, last = offset // self.dtype.itemsize, -(-(offset + size) // self.dtype.itemsize)
         for _, tensor in self.members:
             if tensor.contiguous:
@@ -59,7 +64,7 @@ class ComputedStorage(DerivedStorage):
         return self.members[0][1].size * self.dtype.itemsize
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Compute bytes *offset* and on, whole numbers of them. Raises ``LoadError`` where a member cannot be read."""
+        """Compute bytes from *offset*, whole numbers of them. Raises ``LoadError`` if a member cannot be read."""
         first, count = offset // self.dtype.itemsize, len(buffer) // self.dtype.itemsize
         arrays = {name: np.empty(count, reader.tensor.dtype) for name, reader in self._readers}
         for name, reader in self._readers:
@@ -89,8 +94,9 @@ def combined(combine: Combine, arrays: Mapping[str, Array], dtype: np.dtype[Any]
 class JointTensor(LazyTensor):
     """A tensor that is computed from others of its shape, its *members*, which a pass can read side by side.
 
-    Whatever takes a ``LazyTensor`` gets the computed numbers. A view that wants a member's asks with ``Of(member, need)``,
-    and a ``Measure`` sees the chunks of all members together; the engine reads each member once for all of them.
+    Whatever takes a ``LazyTensor`` gets the computed numbers. A view that wants the figures of a member asks with
+    ``Of(member, need)``. A ``Need`` of your own sees the chunks of all members together. The engine reads each member once for
+    all of them.
     """
 
     members: tuple[tuple[str, LazyTensor], ...] = ()
@@ -100,11 +106,13 @@ class JointTensor(LazyTensor):
     def of(
         cls, name: str, members: Mapping[str, LazyTensor], combine: Combine, dtype: Any = np.float32, note: str = ""
     ) -> JointTensor:
-        """The tensor *name* that *combine* makes of *members* (see ``ComputedStorage``), which have one shape.
+        """Return the tensor *name* that *combine* makes of *members* (see ``ComputedStorage``), which have one shape.
 
-        Members that all repeat their elements in one way, as expanded views do, are joined as their ``distinct`` form. Raises
-        ``ValueError`` for members of different shapes, or none, and where all repeat, but not in one way: their common shape
-        may be any size, whatever is stored.
+        Members that all repeat their elements in one way, as expanded views do, are joined as their ``distinct`` form.
+
+        Raises:
+            ValueError: there are no members, their shapes differ, or all repeat elements but not in one way. Their common shape
+                could then be of any size, whatever is stored.
         """
         shapes = {tensor.shape for tensor in members.values()}
         if len(shapes) != 1:
@@ -130,7 +138,7 @@ class JointTensor(LazyTensor):
         )
 
     def view(self, index: Any) -> LazyTensor:
-        """The part that *index* takes, joint of the same parts of its members (see ``LazyTensor.view``)."""
+        """Return the part that *index* takes, joint of the same parts of its members (see ``LazyTensor.view``)."""
         if self.combine is None:
             return super().view(index)
         members = tuple((name, tensor.view(index)) for name, tensor in self.members)
@@ -140,13 +148,13 @@ class JointTensor(LazyTensor):
         return replace(self, shape=first.shape, storage=storage, taken=first.taken, members=members)
 
     def compute(self, chunks: Mapping[str, Array]) -> Array:
-        """The joint tensor's own numbers for the members' *chunks*: 1-D, of its dtype."""
+        """Return the joint tensor's own numbers for the members' *chunks*: 1-D, of its dtype."""
         assert self.combine is not None
         with reading(self), np.errstate(all="ignore"):
             return combined(self.combine, chunks, self.dtype).astype(self.dtype, copy=False)
 
     def lockstep(self) -> Iterator[tuple[int, dict[str, Array]]]:
-        """``(start, member name → 1-D array)`` in C order: each array holds the flat indices *start* and on.
+        """Yield ``(start, member name → 1-D array)`` in C order: each array holds the weights from flat index *start* on.
 
         Arrays are of the members' dtypes and valid until the next ones are asked for. One file's bytes are read once.
         """

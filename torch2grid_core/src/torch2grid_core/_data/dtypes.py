@@ -37,25 +37,25 @@ BY_NAME: dict[str, np.dtype[Any]] = {name: np.dtype(scalar) for name, scalar in 
 
 
 def dtype_named(name: str) -> np.dtype[Any] | None:
-    """The dtype of numpy's or ml_dtypes' own that has this *name*, such as ``bfloat16``; ``None`` where none is drawn."""
+    """Return the dtype of numpy or ml_dtypes with this *name*, such as ``bfloat16``; ``None`` if none can be drawn."""
     return BY_NAME.get(name)
 
 
 def is_complex(dtype: np.dtype[Any]) -> bool:
-    """True for complex64 and complex128."""
+    """Return True for complex64 and complex128."""
     return dtype.kind == "c"
 
 
 def is_floating(dtype: np.dtype[Any]) -> bool:
-    """True for every real floating type, those of ``ml_dtypes`` included (numpy gives them kind ``V`` or ``f``)."""
+    """Return True for every real floating type, those of ``ml_dtypes`` included (numpy gives them kind ``V`` or ``f``)."""
     return dtype.kind == "f" or (dtype.kind == "V" and dtype.name in BY_NAME)
 
 
 def as_float(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """*array* in the smallest of float32 and float64 that can hold it for drawing; complex numbers by magnitude.
+    """Return *array* in the smaller of float32 and float64 that can hold it for drawing; complex numbers by magnitude.
 
-    bfloat16, float16, float8, bool and integers up to 16 bits become float32 exactly; wider integers become float64
-    (exact up to 2**53); float32 and float64 are returned as they are, without a copy.
+    bfloat16, float16, float8, bool and integers up to 16 bits become float32 exactly. Wider integers become float64 (exact up
+    to 2**53). float32 and float64 are returned as they are, without a copy.
     """
     dtype = array.dtype
     if dtype.kind == "c":
@@ -90,7 +90,10 @@ def _from_halves(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def bits_of(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The bits of floating numbers as unsigned integers of the machine's byte order; a view where *array* is of that order."""
+    """Return the bits of floating numbers as unsigned integers of the machine's byte order.
+
+    The result is a view if *array* has that order.
+    """
     native = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
     found: np.ndarray[Any, Any] = np.ascontiguousarray(native).view(f"u{array.dtype.itemsize}")
     return found
@@ -107,7 +110,7 @@ def sizes_of(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def has_sizes(dtype: np.dtype[Any]) -> bool:
-    """True for real floating types of 2, 4 and 8 bytes, whose bits ``sizes_of`` puts in order."""
+    """Return True for real floating types of 2, 4 and 8 bytes, whose bits ``sizes_of`` puts in order."""
     return is_floating(dtype) and dtype.itemsize in (2, 4, 8)
 
 

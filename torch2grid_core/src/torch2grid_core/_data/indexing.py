@@ -17,7 +17,9 @@ _ALLOWED = "integers, slices such as 0:64 or ::2 (steps of 1 or more) and '...',
 class Taken:
     """Where a view lies in the tensor that it was taken of.
 
-    shape: of that tensor. places: for each of its dimensions the one index, or the range of indices, that was taken.
+    Args:
+        shape: of that tensor.
+        places: for each of its dimensions, the one index, or the range of indices, that was taken.
     """
 
     shape: tuple[int, ...]
@@ -30,11 +32,11 @@ class Taken:
 
     @property
     def kept(self) -> tuple[range, ...]:
-        """The indices that were taken of each dimension of the whole, of one that is gone the one index."""
+        """The indices that were taken of each dimension of the whole; one index for a dimension that is gone."""
         return tuple(each if isinstance(each, range) else range(each, each + 1) for each in self.places)
 
     def index(self, index: Sequence[int]) -> tuple[int, ...]:
-        """The index in the whole tensor of a weight that has *index* in the view; *index* itself where it does not fit."""
+        """Return the index in the whole tensor of a weight with *index* in the view; *index* itself if it does not fit."""
         if len(index) != len(self.ranges):
             return tuple(index)
         own = iter(index)
@@ -47,9 +49,10 @@ class Taken:
 class PartShape(tuple[int, ...]):
     """The shape of a part of a tensor: a tuple like any other shape, which knows what was taken of which whole.
 
-    What a tensor is follows from the shape of the whole; where a cell of a picture lies, from what was taken.
+    The kind of a tensor follows from the shape of the whole. The place of a picture's cell follows from what was taken.
 
-    repeated: of an expanded view without its repetition (``LazyTensor.distinct``), the shape that it has in the file.
+    Attributes:
+        repeated: for an expanded view without its repetition (``LazyTensor.distinct``), the shape that it has in the file.
     """
 
     taken: Taken | None
@@ -65,18 +68,21 @@ class PartShape(tuple[int, ...]):
 
 
 def taken_of(shape: tuple[int, ...]) -> Taken | None:
-    """What *shape* is a part of; ``None`` for that of a whole tensor."""
+    """Return what *shape* is a part of; ``None`` for the shape of a whole tensor."""
     return shape.taken if isinstance(shape, PartShape) else None
 
 
 def stated_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """*shape* as the file states it: that of an expanded view, of which *shape* is what is stored; else *shape* itself."""
+    """Return *shape* as the file states it.
+
+    If *shape* is what an expanded view stores, that is the shape of the view; else *shape* itself.
+    """
     repeated = shape.repeated if isinstance(shape, PartShape) else None
     return shape if repeated is None else repeated
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
-    """The stated shape as people write it: ``64×3×7×7``, ``scalar`` for ()."""
+    """Return the stated shape as people write it: ``64×3×7×7``, ``scalar`` for ()."""
     return "×".join(map(str, stated_shape(shape))) if shape else "scalar"
 
 
@@ -86,13 +92,13 @@ def repetition_text(stored: tuple[int, ...], stated: tuple[int, ...]) -> str:
 
 
 def whole_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of the whole tensor that *shape* is a part of, or is: what says of which kind it is."""
+    """Return the shape of the whole tensor that *shape* is a part of, or is. It says what kind of tensor it is."""
     taken = taken_of(shape)
     return shape if taken is None else taken.shape
 
 
 def kept_places(shape: tuple[int, ...]) -> tuple[range, ...]:
-    """For each dimension of the whole tensor, the indices of it that *shape* has."""
+    """Return, for each dimension of the whole tensor, the indices of it that *shape* has."""
     taken = taken_of(shape)
     return tuple(map(range, shape)) if taken is None else taken.kept
 

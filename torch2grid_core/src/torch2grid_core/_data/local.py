@@ -39,8 +39,11 @@ def read_regular(path: str | Path, most: int) -> bytes:
 class LocalSource(SourceBase):
     """A regular file or a folder, by its path. Raises ``LoadError`` at once for anything else.
 
-    shown: what messages call it, where that is not the path, as of a file that was unpacked first. A file that changed since is
-    an error when it is read, in the process that a pickled copy comes to as well.
+    If a file has changed since, reading it is an error, also in the process that a pickled copy comes to.
+
+    Args:
+        path: of the file or folder.
+        shown: what messages call it if that is not the path, for example a file that was unpacked first.
     """
 
     def __init__(self, path: str | os.PathLike[str], shown: str | None = None) -> None:
@@ -73,13 +76,13 @@ class LocalSource(SourceBase):
         return self.path.name
 
     def child(self, name: str) -> LocalSource:
-        """The file or folder *name* inside. Raises ``LoadError`` as opening it by its path does."""
+        """Return the file or folder *name* inside. Raises ``LoadError`` as opening it by its path does."""
         scheme, colon, rest = self.shown.partition("://")  # a Path would drop a slash of it
         return type(self)(self.path / name, shown=f"{scheme}{colon}{Path(rest) / name}" if colon else str(Path(scheme) / name))
 
     @cached_property
     def folder(self) -> LocalSource | None:  # type: ignore[override]
-        """The folder that it lies in, ``None`` where that may not be looked at."""
+        """The folder that it lies in, ``None`` if that may not be looked at."""
         try:
             scheme, colon, rest = self.shown.partition("://")
             shown = f"{scheme}{colon}{os.path.dirname(rest)}" if colon else os.path.dirname(scheme) or "."
@@ -89,12 +92,12 @@ class LocalSource(SourceBase):
 
     @property
     def is_link(self) -> bool:
-        """True where the path is a symbolic link."""
+        """True if the path is a symbolic link."""
         return os.path.islink(self.path)
 
     @cached_property
     def entries(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The names inside a folder, sorted. Raises ``LoadError`` where it may not be listed."""
+        """The names inside a folder, sorted. Raises ``LoadError`` if it may not be listed."""
         if not self.is_folder:
             return ()
         try:
@@ -103,16 +106,19 @@ class LocalSource(SourceBase):
             raise LoadError(self.shown, f"cannot be listed: {error.strerror}") from error
 
     def read(self, offset: int, length: int) -> bytes:
-        """Exactly *length* bytes from *offset*. Raises ``LoadError`` where the file ends before."""
+        """Return exactly *length* bytes from *offset*. Raises ``LoadError`` if the file ends before."""
         self.inside(offset, length)
         return _files.read_bytes(self, offset, length)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill *buffer* from *offset*. Raises ``LoadError`` where the file ends before, or has changed."""
+        """Fill *buffer* from *offset*. Raises ``LoadError`` if the file ends before, or has changed."""
         _files.read(self, offset, buffer)
 
     def read_rows(self, offset: int, step: int, rows: Sequence[memoryview]) -> None:
-        """Fill *rows*, of one length, from *offset* and each *step* bytes on. Raises ``LoadError`` as ``read_into`` does."""
+        """Fill *rows*, of one length, each *step* bytes after the one before, the first at *offset*.
+
+        Raises like ``read_into``.
+        """
         _files.read_rows(self, offset, step, rows)
 
 

@@ -46,10 +46,13 @@ _MODELS = (
 
 @dataclass(frozen=True)
 class Share:
-    """One file of several that only together are a checkpoint, as the names say.
+    """One of several files that are a checkpoint only together, as their names say.
 
-    what: ``shard``, ``rank`` or, where each holds a slice of the tensors, ``share``. number: of this one. total: how many
-    there are, 0 where no name says so. missing: names of shards that do not lie beside it.
+    Args:
+        what: ``shard``, ``rank`` or, if each holds a slice of the tensors, ``share``.
+        number: of this one.
+        total: how many there are, 0 if no name says so.
+        missing: names of shards that do not lie beside it.
     """
 
     what: str
@@ -62,9 +65,10 @@ class Share:
 
 
 def share_of(source: Source) -> Share | None:
-    """What *source* is a share of by its name and those beside it: ``shard 1 of 2``, ``rank 0 of 2``; ``None`` for no share.
+    """Return what *source* is a share of, by its name and those beside it; ``None`` if it is not a share.
 
-    A shard says in its own name how many there are; ranks are counted. A rank whose others are not there has total 0.
+    It reads ``shard 1 of 2``, or ``rank 0 of 2``. A shard says in its own name how many there are; ranks are counted. A rank
+    whose others are not there has total 0.
     """
     if source.is_folder:
         return None

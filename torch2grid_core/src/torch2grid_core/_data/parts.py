@@ -87,9 +87,13 @@ _WORTH += (
 class Part:
     """A named share of a file: the model, or what is recognised as something else.
 
-    prefix: what the names of its tensors begin with, dropped where the part is shown by itself; a name without it is kept
-    whole. kind: what it is; ``copy`` is another state of the model, such as an average or a teacher. networks: the keys of
-    the networks in it, where there are several side by side.
+    Args:
+        name: of the part.
+        prefix: what the names of its tensors begin with. It is dropped if the part is shown by itself; a name without it is
+            kept whole.
+        names: of its tensors.
+        kind: what it is; ``copy`` is another state of the model, such as an average or a teacher.
+        networks: the keys of the networks in it, if there are several side by side.
     """
 
     name: str
@@ -99,7 +103,7 @@ class Part:
     networks: tuple[str, ...] = ()
 
     def shown(self, name: str) -> str:
-        """The name of the tensor *name* where the part is shown by itself."""
+        """Return the name of the tensor *name* when the part is shown by itself."""
         return name[len(self.prefix) :] if name.startswith(self.prefix) else name
 
 
@@ -131,7 +135,7 @@ class _Node:
 def find_parts(
     tensors: Mapping[str, LazyTensor], containers: Mapping[str, ContainerKind] | None = None
 ) -> tuple[list[Part], str | None]:
-    """The parts of a file, and the name of the one that is shown by default; ``([], None)`` where all of it is the model.
+    """Return the parts of a file, and the name of the one that is shown by default; ``([], None)`` if all of it is the model.
 
     Args:
         tensors: all of the file, by full name, in its order.

@@ -18,15 +18,21 @@ TAIL_BYTES = 69 << 10  # holds the end of a zip archive with the longest comment
 class Source(Protocol):
     """Something that may be a checkpoint: bytes that can be read at any offset, a folder of sources, or a live object.
 
-    A file has bytes, and, where something is known of it, a ``folder``. A folder (``is_folder``) has no bytes: ``entries`` that
-    can be listed, and a ``child`` of each name, also where it cannot list them. ``SourceBase`` answers whatever follows from
-    the rest. It is hashable and can be referred to weakly. It pickles by its address, never with credentials.
+    - A file has bytes. It has a ``folder``, if one is known.
+    - A folder (``is_folder``) has no bytes. It has ``entries`` that can be listed, and a ``child`` for each name, even if it
+      cannot list them.
 
-    It may have more: ``read_into(offset, buffer)``, which saves a copy. ``read_rows(offset, step, buffers)``, which fills many
-    buffers of one length, each *step* bytes on from the one before. ``ahead``: where a read costs a request, how many bytes
-    it fetches ahead of those who read; a pass says by ``prefetch`` what it will read, and is handed out in shares of that size.
-    ``prepare(names)``, of a folder: get ready to open these children, side by side. ``shippable``, false where a pickled copy
-    could not read in another process.
+    ``SourceBase`` answers whatever follows from the rest. A source is hashable, can be referred to weakly, and pickles by its
+    address, never with credentials.
+
+    A source may have these, too:
+
+    - ``read_into(offset, buffer)`` saves a copy.
+    - ``read_rows(offset, step, buffers)`` fills many buffers of one length, each *step* bytes after the one before.
+    - ``ahead``, if a read costs a request: how many bytes it fetches ahead of its readers. A pass says with ``prefetch`` what
+      it will read, and is handed out in shares of that size.
+    - ``prepare(names)``, for a folder: get ready to open these children, side by side.
+    - ``shippable``: false if a pickled copy could not read in another process.
     """
 
     def __new__(cls, *_args: Any, **_named: Any) -> Any:
@@ -44,18 +50,21 @@ class Source(Protocol):
 
     @property
     def size(self) -> int:
-        """Length in bytes; 0 of a folder."""
+        """Length in bytes; 0 for a folder."""
 
     @property
     def identity(self) -> Hashable:
-        """A value that is another one when the content has changed: length and time, say, or an ETag. The same each time
-        that the same content is opened, and of a pickled copy.
+        """A value that changes when the content changes: length and time, say, or an ETag.
+
+        It is the same each time that the same content is opened, and for a pickled copy.
         """
 
     @property
     def is_folder(self) -> bool:
-        """True where it has entries instead of bytes: ``read`` of any byte is a ``LoadError`` then, and ``child`` gives what is
-        inside. False for a file, whose ``child`` is a ``LoadError``.
+        """True if it has entries instead of bytes, False for a file.
+
+        For a folder, ``read`` of any byte is a ``LoadError``, and ``child`` gives what is inside. For a file, ``child`` is a
+        ``LoadError``.
         """
 
     @property
@@ -64,32 +73,33 @@ class Source(Protocol):
 
     @property
     def folder(self) -> Source | None:
-        """The folder that it lies in, whose ``child(name)`` is this again; ``None`` where there is none, or none is known."""
+        """The folder that it lies in, whose ``child(name)`` is this again; ``None`` if there is none, or none is known."""
 
     @property
     def head(self) -> bytes:
-        """The first 4096 bytes, kept; fewer when it is shorter, none of a folder."""
+        """The first 4096 bytes, kept; fewer if it is shorter, none for a folder."""
 
     @property
     def tail(self) -> bytes:
-        """The last 69 KiB, kept; fewer when it is shorter, none of a folder."""
+        """The last 69 KiB, kept; fewer if it is shorter, none for a folder."""
 
     @property
     def object(self) -> Any:
         """The live object that it is, ``None`` for bytes."""
 
     def child(self, name: str) -> Source:
-        """What is called *name* inside a folder, with ``/`` between folders. Raises ``LoadError`` where it is not there."""
+        """Return what is called *name* inside a folder, with ``/`` between folders. Raises ``LoadError`` if it is not there."""
 
     def read(self, offset: int, length: int) -> bytes:
-        """Exactly *length* bytes from *offset*, in any number of threads. Raises ``LoadError`` where it ends before."""
+        """Return exactly *length* bytes from *offset*, in any number of threads. Raises ``LoadError`` if it ends before."""
 
     def window(self, offset: int, size: int) -> Source:
-        """The *size* bytes from *offset* as a source of their own. Raises ``LoadError`` where they are not inside."""
+        """Return the *size* bytes from *offset* as a source of their own. Raises ``LoadError`` if they are not inside."""
 
     def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Get ready to read these ranges (offset, size), in this order, in few requests, without waiting for them; nothing
-        where reading costs no request.
+        """Get ready to read these ranges (offset, size), in this order and in few requests, without waiting for them.
+
+        It does nothing if reading costs no request.
         """
 
 
@@ -97,10 +107,10 @@ _BLOCKS = ("head", "tail", "entries", "folder")  # what is read once, and again 
 
 
 class SourceBase:
-    """What sources have in common: a subclass sets ``name``, ``shown``, ``size`` and ``identity``.
+    """What sources have in common. A subclass sets ``name``, ``shown``, ``size`` and ``identity``.
 
-    One of files answers ``read``, and ``folder`` where it has neighbours. One of folders sets ``is_folder``, and answers
-    ``child``, and ``entries`` where they can be listed. Blocks that are kept are not pickled.
+    A subclass for files answers ``read``, and ``folder`` if it has neighbours. One for folders sets ``is_folder``, and answers
+    ``child``, and ``entries`` if they can be listed. Blocks that are kept are not pickled.
     """
 
     name: str
@@ -143,11 +153,11 @@ class SourceBase:
         raise LoadError(self.shown, f"is no folder with {name!r} in it", "check the path")
 
     def read(self, offset: int, length: int) -> bytes:
-        """Exactly *length* bytes from *offset*. Raises ``LoadError``."""
+        """Return exactly *length* bytes from *offset*. Raises ``LoadError``."""
         raise NotImplementedError
 
     def window(self, offset: int, size: int) -> Source:
-        """The *size* bytes from *offset* as a source of their own. Raises ``LoadError``."""
+        """Return the *size* bytes from *offset* as a source of their own. Raises ``LoadError``."""
         return Window(Range(self, offset, size))
 
     def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
@@ -157,7 +167,7 @@ class SourceBase:
         """Do nothing: opening a child costs no request."""
 
     def storage(self, offset: int = 0, size: int | None = None) -> Range:
-        """The bytes from *offset* as a storage, as before 0.2: ``Range(source, offset, size)``."""
+        """Return the bytes from *offset* as a storage, as before 0.2: ``Range(source, offset, size)``."""
         instead = "torch2grid_core.sources.Range(source, offset, size)"
         warnings.warn(f"source.storage(offset, size) goes in 0.3; use {instead}", DeprecationWarning, stacklevel=2)
         return Range(self, offset, -1 if size is None else size)
@@ -170,9 +180,12 @@ class SourceBase:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The bytes of *source* from *offset* as a storage, to its end unless *size* is given. Raises ``LoadError`` where they
-    are not inside. A pickled copy reads the same bytes in another process, as its source does: one that cannot has a
-    ``shippable`` that is false.
+    """The bytes of *source* from *offset* as a storage, to its end unless *size* is given.
+
+    A pickled copy reads the same bytes in another process if its source does; else its ``shippable`` is false.
+
+    Raises:
+        LoadError: the bytes are not inside the source.
     """
 
     source: Source
@@ -201,7 +214,10 @@ class Range:
             buffer[:] = self.source.read(self.offset + offset, len(buffer))
 
     def read_rows(self, offset: int, step: int, rows: Sequence[memoryview]) -> None:
-        """Fill *rows*, of one length, from *offset* and each *step* bytes on. Raises ``LoadError`` as ``read_into`` does."""
+        """Fill *rows*, of one length, each *step* bytes after the one before, the first at *offset*.
+
+        Raises like ``read_into``.
+        """
         read_rows = getattr(self.source, "read_rows", None)
         if read_rows is None or not rows or offset < 0 or offset + (len(rows) - 1) * step + len(rows[0]) > self.size:
             for place, row in enumerate(rows):
@@ -237,7 +253,9 @@ class Window(SourceBase):
 class ObjectSource(SourceBase):
     """A live object as a source: a module, a state dict, whatever a loader accepts. It has no bytes, and is not pickled.
 
-    name: what messages call it, where that is not its class.
+    Args:
+        value: the live object.
+        name: what messages call it, if not its class.
     """
 
     size = 0
@@ -250,7 +268,7 @@ class ObjectSource(SourceBase):
         self.identity = id(value)
 
     def read(self, offset: int, length: int) -> bytes:
-        """Nothing; there are no bytes. Raises ``LoadError`` where some are asked for."""
+        """Return nothing, because there are no bytes. Raises ``LoadError`` if some are asked for."""
         self.inside(offset, length)
         return b""
 
@@ -261,19 +279,19 @@ def is_source(value: Any) -> TypeGuard[Source]:
 
 
 def ahead_of(source: Source) -> int:
-    """How many bytes *source* fetches ahead of those who read; 0 where a read costs no request."""
+    """Return how many bytes *source* fetches ahead of its readers; 0 if a read costs no request."""
     return getattr(source, "ahead", 0)
 
 
 def prepare(folder: Source, names: Iterable[str]) -> None:
-    """Let *folder* get ready to open these children, where it opens them by requests."""
+    """Let *folder* get ready to open these children, if it opens them by requests."""
     own = getattr(folder, "prepare", None)
     if own is not None:
         own(names)
 
 
 def has_file(folder: Source, name: str) -> bool:
-    """True where *name* is a file in *folder*."""
+    """Return True if *name* is a file in *folder*."""
     try:
         return not folder.child(name).is_folder
     except WrongAnswer:

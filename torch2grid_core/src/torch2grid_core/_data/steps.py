@@ -30,7 +30,7 @@ _LARGEST = 1 << 53  # what a float64 counts to
 
 
 def stated_step(metadata: Mapping[str, Any], key: str) -> float | None:
-    """The finite number that *metadata* holds under *key*, as a number or as text; ``None`` where there is none."""
+    """Return the finite number that *metadata* holds under *key*, as a number or as text; ``None`` if there is none."""
     value = metadata.get(key)
     try:
         number = float(value)  # type: ignore[arg-type]

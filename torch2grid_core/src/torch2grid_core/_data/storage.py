@@ -22,9 +22,9 @@ from torch2grid_core._guard import Origin, describe_value, is_stamped, returned,
 
 @runtime_checkable
 class Storage(Protocol):
-    """A run of bytes that can be read in any part.
+    """A run of bytes, any part of which can be read.
 
-    One that computes its bytes from another (dequantises, swaps byte order, negates) is a ``DerivedStorage``.
+    A storage that computes its bytes from another (dequantises, swaps byte order, negates) is a ``DerivedStorage``.
     """
 
     @property
@@ -33,12 +33,12 @@ class Storage(Protocol):
 
     @property
     def shippable(self) -> bool:
-        """True where a pickled copy reads the same bytes in another process."""
+        """True if a pickled copy reads the same bytes in another process."""
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill *buffer* (writable, bytes) from *offset*. Raises ``LoadError`` if the bytes are not there.
 
-        One that fills less raises, too, or returns how many bytes it filled: that is an error of whoever ships it.
+        A storage that fills less raises, too, or returns how many bytes it filled: that is an error of whoever ships it.
         """
 
 
@@ -61,10 +61,10 @@ class BytesStorage:
 
 
 class DerivedStorage(ABC):
-    """A storage that computes its bytes from another one, *inner*; a subclass answers ``size`` and ``read_into``.
+    """A storage that computes its bytes from another one, *inner*. A subclass answers ``size`` and ``read_into``.
 
-    What is asked of the storage beneath is passed on: whether it can be shipped, and its checksum. One of several storages
-    answers ``parts`` and ``over`` instead of having an *inner*.
+    What is asked of the storage beneath is passed on: whether it can be shipped, and its checksum. A storage over several
+    others answers ``parts`` and ``over`` instead of having an *inner*.
     """
 
     inner: Storage
@@ -75,7 +75,7 @@ class DerivedStorage(ABC):
         return (self.inner,)
 
     def over(self, parts: Sequence[Storage]) -> Storage:
-        """The same, computed from *parts*."""
+        """Return the same, computed from *parts*."""
         found = copy(self)
         object.__setattr__(found, "inner", parts[0])
         return found
@@ -87,12 +87,12 @@ class DerivedStorage(ABC):
 
     @property
     def shippable(self) -> bool:
-        """True where a pickled copy reads the same bytes in another process."""
+        """True if a pickled copy reads the same bytes in another process."""
         return all(part.shippable for part in self.parts)
 
     @property
     def unchecked(self) -> Storage:
-        """The same without checksums, for random access; itself where there are none."""
+        """The same without checksums, for random access; itself if there are none."""
         parts = [unchecked(part) for part in self.parts]
         same = all(one is other for one, other in zip(parts, self.parts, strict=True))
         if same:
@@ -119,8 +119,10 @@ class DerivedStorage(ABC):
 class DerivedNumbers(DerivedStorage):
     """*count* numbers of *dtype* that are computed from other bytes. A subclass says how, for any run of elements.
 
-    step: elements computed at a time. partly: tensors may be views of a part of it, as they are of the storages in a pickle;
-    else one of them has to reach its end.
+    Attributes:
+        step: number of elements that are computed at a time.
+        partly: tensors may be views of a part of it, as they are of the storages in a pickle. Otherwise one of them has to
+            reach its end.
     """
 
     count: int
@@ -134,7 +136,7 @@ class DerivedNumbers(DerivedStorage):
         return self.count * self.dtype.itemsize
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Compute bytes *offset* and on. Raises ``LoadError`` if they are not there."""
+        """Compute bytes from *offset*. Raises ``LoadError`` if they are not there."""
         self.within(offset, buffer)
         width = self.dtype.itemsize
         last = -(-(offset + len(buffer)) // width)
@@ -161,10 +163,10 @@ class DerivedNumbers(DerivedStorage):
 
     @abstractmethod
     def elements(self, start: int, stop: int) -> np.ndarray[Any, Any]:
-        """Elements *start* to *stop* as a 1-D array of ``dtype``."""
+        """Return elements *start* to *stop* as a 1-D array of ``dtype``."""
 
     def read(self, offset: int, size: int) -> np.ndarray[Any, Any]:
-        """Bytes of the inner storage as a uint8 array."""
+        """Return bytes of the inner storage as a uint8 array."""
         array = np.empty(size, dtype=np.uint8)
         read_from(self.inner, offset, array.data)
         return array
@@ -182,7 +184,7 @@ class ByteSwapped(DerivedStorage):
         return self.inner.size
 
     def reads(self, offset: int, size: int) -> Iterator[tuple[Storage, int, int]]:
-        """What of the other storage is read with these bytes."""
+        """Yield what of the other storage is read with these bytes."""
         yield self.inner, offset, size
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
@@ -212,7 +214,7 @@ def reads(storage: Storage, offset: int, size: int) -> Iterator[tuple[Source, in
 
 
 class Joined(DerivedStorage):
-    """Storages one after the other, as one."""
+    """Several storages, one after the other, as one."""
 
     def __init__(self, parts: Sequence[Storage]) -> None:
         self._parts = tuple(parts)
@@ -233,7 +235,7 @@ class Joined(DerivedStorage):
         return self._ends[-1] if self._ends else 0
 
     def reads(self, offset: int, size: int) -> Iterator[tuple[Storage, int, int]]:
-        """What of the parts is read with these bytes."""
+        """Yield what of the parts is read with these bytes."""
         for end, part in zip(self._ends, self._parts, strict=True):
             first, last = max(offset, end - part.size), min(offset + size, end)
             if first < last:
@@ -252,12 +254,13 @@ class Joined(DerivedStorage):
 
 
 class CheckedStorage:
-    """Another storage whose bytes have a CRC-32 (a zip record's). A mismatch is a ``LoadError`` naming *label*.
+    """Another storage whose bytes have a CRC-32 (a zip record's). A mismatch is a ``LoadError`` that names *label*.
 
-    Reading it from start to end in order checks it on the way. Any other read checks the whole record first, once, and
-    ``verify`` checks what has not been read yet: a tensor calls it behind its last read, so that one which covers only
-    the beginning of a record is checked too. Random access reads *unchecked*. For any number of threads, of which none waits
-    while another reads; each process checks for itself.
+    - Reading it from start to end in order checks it on the way. Any other read checks the whole record first, once.
+    - ``verify`` checks what has not been read yet. A tensor calls it after its last read, so a tensor that covers only the
+      beginning of a record is checked too.
+    - Random access reads *unchecked*.
+    - Any number of threads may read. None waits while another reads. Each process checks for itself.
     """
 
     def __init__(self, inner: Storage, crc32: int, path: str, label: str) -> None:
@@ -281,11 +284,11 @@ class CheckedStorage:
 
     @property
     def unchecked(self) -> Storage:
-        """The storage beneath: for random access, which must not cost the whole record."""
+        """The storage beneath, for random access, which must not cost the whole record."""
         return self.inner
 
     def reads(self, offset: int, size: int) -> Iterator[tuple[Storage, int, int]]:
-        """What of the storage beneath is read with these bytes."""
+        """Yield what of the storage beneath is read with these bytes."""
         yield self.inner, offset, size
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
@@ -313,7 +316,7 @@ class CheckedStorage:
         self.settle(crc)
 
     def settle(self, crc: int) -> None:
-        """Take *crc* for that of the whole record, which was read in another way. Raises ``LoadError`` where it is another."""
+        """Take *crc* for that of the whole record, which was read in another way. Raises ``LoadError`` if it is another."""
         if crc != self.crc32:
             self._done = 0, 0
             raise LoadError(
@@ -360,14 +363,14 @@ def stamp_storages(storages: Iterable[Storage], origin: Origin, *, deep: bool = 
 
 
 def verify(storage: Storage) -> None:
-    """Check the checksum of *storage* where it has one, of itself or beneath. Raises ``LoadError``."""
+    """Check the checksum of *storage*, its own or one beneath, if there is one. Raises ``LoadError``."""
     check = getattr(storage, "verify", None)
     if check is not None:
         check()
 
 
 def beneath(storage: Storage) -> Iterator[Storage]:
-    """*storage*, and all that its bytes are computed from."""
+    """Yield *storage*, and all that its bytes are computed from."""
     yield storage
     for part in storage.parts if isinstance(storage, DerivedStorage) else ():
         yield from beneath(part)
@@ -404,6 +407,6 @@ def has_checksum(storage: Storage) -> bool:
 
 
 def unchecked(storage: Storage) -> Storage:
-    """*storage* without its checksum, for random access."""
+    """Return *storage* without its checksum, for random access."""
     found: Storage = getattr(storage, "unchecked", storage)
     return found

@@ -8,25 +8,26 @@ from typing import Protocol
 
 
 class Target(Protocol):
-    """A folder of files by their names below it, ``a/b.png``. It pickles without credentials. What fails is a
-    ``Torch2GridError``.
+    """A folder of files by their names below it, ``a/b.png``. It pickles without credentials.
+
+    What fails is a ``Torch2GridError``.
     """
 
     @property
     def shown(self) -> str:
-        """Its location, for messages, without what may be a secret."""
+        """Its location for messages, without anything that may be a secret."""
 
     def put(self, name: str, content: bytes | Path) -> None:
         """Store *content*, or that of a file, as *name*: all of it, or nothing."""
 
     def get(self, name: str, most: int) -> bytes | None:
-        """What is stored as *name*; ``None`` where nothing is. Raises ``Torch2GridError`` for more than *most* bytes."""
+        """Return what is stored as *name*; ``None`` if nothing is. Raises ``Torch2GridError`` for more than *most* bytes."""
 
     def names(self) -> Set[str]:
-        """All that is stored below it."""
+        """Return the names of all that is stored below it."""
 
     def move(self, name: str, to: str) -> None:
-        """Let what is stored as *name* be stored as *to*, without it passing through this process."""
+        """Rename what is stored as *name* to *to*, without it passing through this process."""
 
     def remove(self, names: Iterable[str]) -> None:
-        """Let these be stored no longer."""
+        """Remove what is stored under these names."""

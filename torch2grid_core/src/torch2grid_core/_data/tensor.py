@@ -34,19 +34,23 @@ CHUNK_BYTES = 1 << 20  # fits the second-level cache of current machines beside 
 
 @dataclass(frozen=True, slots=True)
 class LazyTensor:
-    """A name, a shape and where the numbers are; nothing is read before a method is called.
+    """A tensor that is read when a method asks for its numbers. It knows its name, its shape and where the numbers are.
 
-    shape: lengths, outermost first; ``()`` is one number. That of a view is a ``PartShape``, which knows of what it is a part;
-    so is that of an expanded view without its repetition (see ``distinct``).
-    dtype: of what reads return.
-    offset: index of the first element in *storage*, in elements of *dtype*.
-    strides: in elements, one per dimension; ``None`` is C order.
-    note: how the numbers were stored, where that is not how they are returned (``"int8, dequantised"``).
-    module_class: of the module that holds the tensor, as the file states it (``"torch.nn.modules.conv.Conv1d"``); empty where
-    it does not, as in a state dict.
-    taken: of a view (see ``view``), where it lies in the whole tensor; ``None`` for all of one.
+    Every reading method raises ``LoadError`` when the bytes are not there. A tensor is picklable when its *storage* is
+    shippable.
 
-    Raises ``LoadError`` from every reading method when the bytes are not there. Picklable when *storage* is shippable.
+    Args:
+        name: of the tensor.
+        shape: lengths, outermost first; ``()`` is a scalar. The shape of a view is a ``PartShape``, which knows of what it is a
+            part; so is that of an expanded view without its repetition (see ``distinct``).
+        dtype: of what reads return.
+        storage: where the bytes are.
+        offset: index of the first element in *storage*, in elements of *dtype*.
+        strides: in elements, one per dimension; ``None`` is C order.
+        note: how the numbers were stored, where that is not how they are returned (``"int8, dequantised"``).
+        module_class: class of the module that holds the tensor, as the file states it (``"torch.nn.modules.conv.Conv1d"``);
+            empty where it does not, as in a state dict.
+        taken: of a view (see ``view``), where it lies in the whole tensor; ``None`` for a whole tensor.
     """
 
     name: str
@@ -64,7 +68,7 @@ class LazyTensor:
 
     @property
     def size(self) -> int:
-        """Number of weights, the product of the shape. What is counted and drawn is ``distinct().size``."""
+        """Number of weights, the product of the shape. The number that is counted and drawn is ``distinct().size``."""
         return math.prod(self.shape)
 
     @property
@@ -90,7 +94,7 @@ class LazyTensor:
 
     @property
     def span(self) -> int:
-        """Stored elements from the first to the last that the tensor reaches; ``size`` where it is contiguous."""
+        """Number of stored elements from the first to the last that the tensor reaches; ``size`` where it is contiguous."""
         if self.size == 0:
             return 0
         if self.strides is None:
@@ -103,7 +107,11 @@ class LazyTensor:
         return self.size > self.span
 
     def check(self) -> LazyTensor:
-        """Itself, if the storage holds every element that shape, strides and offset reach. Raises ``LoadError``."""
+        """Return the tensor itself, if the storage holds every element that it reaches.
+
+        Raises:
+            LoadError: shape, strides and offset reach beyond the storage.
+        """
         if self.strides is not None and len(self.strides) != len(self.shape):
             raise LoadError(self.name, f"{len(self.shape)} dimensions with {len(self.strides)} strides")
         if min((*self.shape, self.offset, *(self.strides or ())), default=0) < 0:
@@ -117,11 +125,11 @@ class LazyTensor:
         return self
 
     def distinct(self) -> LazyTensor:
-        """The tensor without repetition: dimensions of stride 0 (an expanded view) have length 1.
+        """Return the tensor without repetition: dimensions of stride 0 (an expanded view) have length 1.
 
         A view that repeats its elements in another way becomes the flat run of stored elements. This is the tensor that is
-        counted, measured and drawn: an expanded view of 16 numbers may claim 2**40 weights. ``stated_shape`` of its shape is
-        that of the view, and its note says what is stored.
+        counted, measured and drawn: an expanded view of 16 numbers may claim 2**40 weights. Its note says what is stored, and
+        ``stated_shape`` of its shape is the shape of the view.
         """
         if self.strides is None or self.size == 0:
             return self
@@ -139,7 +147,7 @@ class LazyTensor:
         return replace(squeezed, shape=PartShape(squeezed.shape, squeezed.taken, tuple(self.shape)), note=note)
 
     def view(self, index: Any) -> LazyTensor:
-        """The part that *index* takes, as another tensor; nothing is read.
+        """Return the part that *index* takes, as another tensor. Nothing is read.
 
         Args:
             index: numpy's basic indexing: integers, slices with steps of 1 or more, ``...``, or a tuple of these.
@@ -164,11 +172,14 @@ class LazyTensor:
         return replace(found, strides=None) if found.contiguous else found
 
     def __getitem__(self, index: Any) -> Array:
-        """The weights that *index* takes (see ``view``), an array of its own. Little else is read, and no checksum checked."""
+        """Return the weights that *index* takes (see ``view``), as an array of its own.
+
+        Little else is read, and no checksum is checked.
+        """
         return self.view(index).unchecked()._gathered()
 
     def read(self, start: int, stop: int) -> Array:
-        """The weights with flat indices *start* to *stop* in C order, 1-D. No checksum is checked: passes do that.
+        """Return the weights with flat indices *start* to *stop* in C order, 1-D. No checksum is checked: passes do that.
 
         Raises:
             IndexError: the range is not inside the tensor.
@@ -197,10 +208,10 @@ class LazyTensor:
         return array.copy() if copy and not array.flags.writeable else array
 
     def chunks(self, chunk_bytes: int = CHUNK_BYTES) -> Iterator[Array]:
-        """The weights as 1-D arrays of *dtype* in storage order, for passes that do not care about order.
+        """Yield the weights as 1-D arrays of *dtype* in storage order, for passes that do not care about order.
 
-        Each array is valid until the next one is asked for: the buffer is used again. An element that the tensor
-        repeats (see ``distinct``) comes once. The blocks of a tensor that is stored in such follow each other, each read once.
+        Each array is valid until the next one is asked for, because the buffer is used again. An element that the tensor
+        repeats (see ``distinct``) comes once. If the tensor is stored in blocks, they follow each other, each read once.
         """
         tensor = self.distinct()
         blocks = getattr(tensor.storage, "blocks", None)
@@ -216,9 +227,9 @@ class LazyTensor:
             yield part
 
     def flat_chunks(self, chunk_bytes: int = CHUNK_BYTES) -> Iterator[tuple[int, Array]]:
-        """The weights as ``(start, 1-D array)`` in C order: the array holds flat indices *start* and on.
+        """Yield the weights as ``(start, 1-D array)`` in C order: the array holds the weights from flat index *start* on.
 
-        All arrays but the last have ``chunk_bytes // dtype.itemsize`` weights, and the buffer is used again, as in ``chunks``.
+        All arrays but the last have ``chunk_bytes // dtype.itemsize`` weights. The buffer is used again, as in ``chunks``.
         """
         length = max(min(chunk_bytes // self.dtype.itemsize, self.size), 1)
         buffer, reader = np.empty(min(length, self.size), self.dtype), FlatReader(self)
@@ -230,7 +241,10 @@ class LazyTensor:
             yield start, part
 
     def numpy(self) -> Array:
-        """The whole tensor as an array of *shape* and *dtype*; a view that turns or repeats elements is a read-only view."""
+        """Return the whole tensor as an array of *shape* and *dtype*.
+
+        A view that turns or repeats elements is a read-only view.
+        """
         if not self.size:
             return self._empty()
         if self.contiguous or self.span > self.size:
@@ -254,7 +268,7 @@ class LazyTensor:
         return found
 
     def unchecked(self) -> LazyTensor:
-        """Itself, over storage whose checksum is not checked: for random access."""
+        """Return the tensor over storage whose checksum is not checked, for random access."""
         storage = unchecked(self.storage)
         return self if storage is self.storage else replace(self, storage=storage)
 

@@ -27,7 +27,7 @@ _CUT = 8  # dimensions that irregular blocks cut
 class Blocks(DerivedStorage):
     """The numbers of a larger tensor, in C order, that is stored as blocks, each opened when it is read.
 
-    A subclass opens one: ``block``. Where the blocks are is kept in arrays, so that there may be any number.
+    A subclass opens one: ``block``. The places of the blocks are kept in arrays, so there may be any number.
 
     Args:
         shape: of the whole.
@@ -78,10 +78,10 @@ class Blocks(DerivedStorage):
 
     @abstractmethod
     def block(self, index: int) -> LazyTensor:
-        """The block *index*, of its shape and dtype. Raises ``LoadError``."""
+        """Return the block *index*, of its shape and dtype. Raises ``LoadError``."""
 
     def blocks(self) -> Iterator[LazyTensor]:
-        """All blocks, one after the other, for a pass to which their order is nothing; each is verified behind it."""
+        """Yield all blocks, one after the other, for a pass that needs no order. Each is verified after it was read."""
         for index in np.flatnonzero((self._last > self._first).all(axis=1)).tolist():
             found = self._opened(index)
             yield found
@@ -113,7 +113,7 @@ class Blocks(DerivedStorage):
 
     @property
     def unchecked(self) -> Storage:
-        """The same without checksums, for random access; itself where there are none."""
+        """The same without checksums, for random access; itself if there are none."""
         if not has_checksum(self):
             return self
         found = copy(self)
@@ -132,7 +132,7 @@ class Blocks(DerivedStorage):
         return math.prod(self.shape) * self.dtype.itemsize
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill *buffer* with bytes *offset* and on, of whole numbers. Raises ``LoadError`` where a block cannot be read."""
+        """Fill *buffer* with bytes from *offset*, whole numbers of them. Raises ``LoadError`` if a block cannot be read."""
         self.within(offset, buffer)
         out, place = np.frombuffer(buffer, self.dtype), 0
         start = offset // self.dtype.itemsize
@@ -184,7 +184,7 @@ class Tiled(Blocks):
         super().__init__(shape, dtype, first, np.array([tensor.shape for _, tensor in self.tiles], np.int64))
 
     def block(self, index: int) -> LazyTensor:
-        """The block *index*."""
+        """Return the block *index*."""
         return self.tiles[index][1]
 
     @property
@@ -193,7 +193,7 @@ class Tiled(Blocks):
         return [tensor.storage for _, tensor in self.tiles]
 
     def over(self, parts: Sequence[Storage]) -> Storage:
-        """The same of blocks with other storages."""
+        """Return the same for blocks with other storages."""
         found = copy(self)
         pairs = zip(self.tiles, parts, strict=True)
         found.tiles = tuple((start, replace(tensor, storage=part)) for (start, tensor), part in pairs)

@@ -29,7 +29,17 @@ CODE = re.compile(r"[A-Z]+\d{3,}")  # a letter or more, three digits or more
 
 @dataclass(frozen=True)
 class Found:
-    """A finding with the rule that it comes from. part: that of its tensor; empty where the file has one alone."""
+    """A finding with the rule that it comes from.
+
+    Args:
+        code: of the rule.
+        rule: its name.
+        severity: of the finding.
+        tensor: its name; empty for the whole file.
+        index: of the weight, where there is one.
+        message: one line, about the tensor without naming it.
+        part: the part that its tensor belongs to; empty where the file has only one.
+    """
 
     code: str
     rule: str
@@ -46,10 +56,13 @@ class Found:
 
 
 def choose_rules(rules: Iterable[Rule], select: Sequence[str] = (), ignore: Sequence[str] = ()) -> list[Rule]:
-    """The rules by code, those that *select* names (all where it is empty) without those that *ignore* names.
+    """Return the rules by code: those that *select* names (all if it is empty) without those that *ignore* names.
 
-    A word is a code, the beginning of one (``T1``) or a rule's name. Raises ``UsageError`` for one that names no rule, and
-    for two rules of one code; ``PluginError`` for a rule without a proper code.
+    A word is a code, the beginning of one (``T1``) or a rule's name.
+
+    Raises:
+        UsageError: a word names no rule, or two rules have one code.
+        PluginError: a rule has no proper code.
     """
     rules = list(rules)
     for rule in rules:
@@ -91,14 +104,23 @@ def check(
     failed: Callable[[Rule, PluginError], None] | None = None,
     seen: set[str] | None = None,
 ) -> list[Found]:
-    """What *rules*, each with a code of its own, find in *checkpoint*, rule by rule, from one pass over the weights.
+    """Return what *rules* find in *checkpoint*, rule by rule, from one pass over the weights.
 
-    What the file holds beside them is read, too, where it has a checksum. Rules about the file see what it stores, whatever
-    decoders made of it.
-    A rule that raises ``NotDrawable``, or whose transformer does, finds nothing. failed: told of each rule that fails, while
-    the others go on; without it, the first ``PluginError`` is raised. seen: takes the names of the tensors that rules were
-    about (see ``Rule.subject``), of those that came to their end. Raises ``LoadError`` for unreadable bytes,
-    ``UsageError`` for arguments of other types.
+    What the file holds beside the weights is read, too, where it has a checksum. Rules about the file see what it stores,
+    whatever decoders made of it. A rule that raises ``NotDrawable``, or whose transformer does, finds nothing.
+
+    Args:
+        checkpoint: what to check.
+        rules: each with a code of its own.
+        run: the settings, the defaults unless given.
+        executor: where the work is done; ``None`` does it here.
+        failed: told of each rule that fails, while the others go on. Without it, the first ``PluginError`` is raised.
+        seen: takes the names of the tensors that the rules were about (see ``Rule.subject``), for rules that came to their end.
+
+    Raises:
+        LoadError: bytes cannot be read.
+        PluginError: a rule fails, and there is no *failed*.
+        UsageError: an argument is of another type.
     """
     check_arguments("check", checkpoint, run)
     stored, run = checkpoint.stored, run or Settings()

@@ -33,9 +33,13 @@ _ROW_CELLS = 64  # as many of them as a row of a table takes
 
 @dataclass(frozen=True)
 class Shown:
-    """What a view showed. tensors: names, as far as the view tells (see ``View``), else ``None``; of: all that it was about.
+    """What a view showed.
 
-    chosen_by: the transformer that chose fewer than all, where one did.
+    Args:
+        view: its name.
+        tensors: their names, as far as the view gives them (see ``View``), else ``None``.
+        of: the names of all tensors that the view was about.
+        chosen_by: the transformer that chose fewer than all, where one did.
     """
 
     view: str
@@ -44,14 +48,19 @@ class Shown:
     chosen_by: str = ""
 
     def merge(self, other: Shown) -> Shown:
-        """What the view showed in both of two runs."""
+        """Return what the view showed in both of two runs."""
         known = None if self.tensors is None or other.tensors is None else self.tensors | other.tensors
         return Shown(self.view, known, self.of | other.of, self.chosen_by or other.chosen_by)
 
 
 @dataclass
 class Seen:
-    """not_finite: by the name of each tensor that was read and holds any. shown: of each view that came to its end."""
+    """What was seen in a pass.
+
+    Attributes:
+        not_finite: the counts of NaN and Inf, by the name of each tensor that was read and holds any.
+        shown: what each view showed that came to its end.
+    """
 
     not_finite: dict[str, NotFiniteCount] = field(default_factory=dict)
     shown: list[Shown] = field(default_factory=list)
@@ -85,31 +94,34 @@ def draw(
     seen: Seen | None = None,
     origin: PageOrigin | None = None,
 ) -> Iterator[tuple[Page, View, Made]]:
-    """Draw every page of *views* in one pass over the weights of *checkpoint*, which begins when the first is asked for.
+    """Draw every page of *views* in one pass over the weights of *checkpoint*.
+
+    The pass begins when the first page is asked for.
 
     Args:
         checkpoint: what to draw.
-        views: a view that fails or declines is left out from then on, and the others go on.
+        views: what draws. A view that fails or declines is left out from then on, and the others go on.
         run: the settings, the defaults unless given.
-        prepare: called with each page and its view where the page was drawn, perhaps in a worker, so picklable. Returns the
-            page as it has to travel, without its panels where nobody looks at them any more, and what was made of it.
+        prepare: called with each page and its view where the page was drawn, perhaps in a worker, so it must be picklable.
+            Returns the page as it has to travel, without its panels if nobody looks at them any more, and what was made of it.
         executor: where the work is done; ``None`` does it here.
         beside: what else to measure of *checkpoint* in the same pass.
         measured: gets the result of each of these under its name, after the last tensor and before the overviews.
         progress: told of each tensor that has been read, and how many bytes all that will be read have.
         failed: told at the end of each view that failed, or whose transformer did, and its error.
-        declined: told at the end of each view that declined, and why. Without one of the two, the first such error is
-            raised instead, failures before those that declined.
+        declined: told at the end of each view that declined, and why. Without one of the two, the first such error is raised
+            instead, failures before those that declined.
         seen: takes what was seen on the way: NaN and Inf in what was read, and which tensors each view showed.
-        origin: what the pages are of, where that is another than *checkpoint*: the checkpoints that are compared in it, say.
+        origin: what the pages are of, if that is not *checkpoint*: the checkpoints that are compared in it, say.
 
     Yields:
         (page, view, what *prepare* made of it). The pages of one tensor come when it has been read, in the order of the
-        checkpoint; overviews come at the end, in the order of *views*.
+            checkpoint. Overviews come at the end, in the order of *views*.
 
     Raises:
         LoadError: bytes cannot be read.
-        PluginError: a view, transformer or need fails. NotDrawable: one declines, or no tensor is left.
+        PluginError: a view, transformer or need fails.
+        NotDrawable: a view declines, or no tensor is left.
         UsageError: an argument is of another type.
     """
     check_arguments("draw", checkpoint, run)

@@ -35,19 +35,20 @@ def measure(
         checkpoint: what to measure. Expanded views are measured as what they store (see ``LazyTensor.distinct``).
         needs: what to measure, each under a name of the caller's.
         executor: where the work is done; ``None`` does it here. No digit depends on it.
-        order: of the tensors: ``"file"`` takes that of the checkpoint; names, that of the caller, who may leave some out;
-            ``"ready"``, whichever has been read first, which is another one each time. The results are the same.
+        order: of the tensors. ``"file"`` takes that of the checkpoint; a sequence of names takes that of the caller, who may
+            leave some out; ``"ready"`` takes whichever has been read first, which differs each time. The results are the same.
         progress: told of each tensor that has been read, and how many bytes all that will be read have.
-        failed: told the name of each need that fails or declines, and its error; it is left out from then on. Without it,
+        failed: told the name of each need that fails or declines, and its error; the need is left out from then on. Without it,
             the first such error is raised at the end.
 
     Yields:
-        (key, results): the key of a group of tensors (a tensor's name, ``None`` for the whole; see ``Need.groups``) with
-        the results about it by the names of the needs, as soon as they are there.
+        (key, results): the key of a group of tensors (a tensor's name, ``None`` for the whole; see ``Need.groups``), and the
+            results about it by the names of the needs, as soon as they are there.
 
     Raises:
         LoadError: bytes cannot be read.
-        PluginError: a need fails, and there is no *failed*. NotDrawable: one declines.
+        PluginError: a need fails, and there is no *failed*.
+        NotDrawable: a need declines, and there is no *failed*.
         UsageError: an argument is of another type.
     """
     check_arguments("measure", checkpoint)

@@ -34,11 +34,15 @@ def cores() -> int:
 def workers(
     checkpoint: Checkpoint, jobs: int = 0, pages: int = 0, fork: bool = False, opener: Opener | None = None
 ) -> Iterator[Executor | None]:
-    """An executor of *jobs* processes (0: one for each core), or ``None`` where one process does it as fast.
+    """Open an executor of *jobs* processes (0: one for each core), or give ``None`` if one process does it as fast.
 
-    opener: of the executor that the person chose, for all of it (see ``executor_of``). pages: pictures that tensors will draw,
-    as far as that is known. fork: this program has no use for threads, so that processes may be forked from it, which starts
-    them sooner; they are not where threads were started all the same.
+    Args:
+        checkpoint: what will be read.
+        jobs: number of processes.
+        opener: opens the executor that the user chose (see ``executor_of``).
+        pages: number of pictures that tensors will draw, as far as that is known.
+        fork: this program does not use threads, so processes may be forked from it, which starts them sooner. If threads were
+            started all the same, they are not forked.
     """
     if opener is not None:
         with opener(jobs) as chosen:
@@ -93,9 +97,14 @@ def _end_with_parent() -> None:
 
 
 def executor_of(manager: PluginManager, given: str | Executor | None) -> Opener | None:
-    """What opens the executor *given*, by ``NAME:key=value,…``, ``NAME:URL``, or as a ready one, which stays open.
+    """Return what opens the executor *given*. Nothing is opened yet.
 
-    Nothing is opened yet. Raises ``UsageError`` for an unknown name or a wrong option.
+    Args:
+        manager: knows the executors of plugins.
+        given: ``NAME:key=value,…``, ``NAME:URL``, or a ready executor, which stays open.
+
+    Raises:
+        UsageError: an unknown name, or a wrong option.
     """
     if not given:
         return None

@@ -15,11 +15,11 @@ from torch2grid_core._guard import guarded, not_run, origin_of, returned
 
 
 class SourceOpener(ABC):
-    """Opens locations of its *schemes*, ``("s3",)`` for ``s3://bucket/key``.
+    """Opens locations of its *schemes*, such as ``("s3",)`` for ``s3://bucket/key``.
 
-    A scheme is a lower-case letter, and letters, digits, ``+``, ``-`` and ``.`` behind it.
+    A scheme is a lower-case letter, followed by letters, digits, ``+``, ``-`` and ``.``.
 
-    Credentials come from the environment or from the location, and stand in no message and in no pickled source.
+    Credentials come from the environment or from the location. They must not appear in any message or pickled source.
     """
 
     name: ClassVar[str]
@@ -27,20 +27,22 @@ class SourceOpener(ABC):
 
     @abstractmethod
     def open(self, location: str) -> Source:
-        """What is at *location*, with nothing read but what says whether it is there. Raises ``LoadError``."""
+        """Return what is at *location*. Read nothing but what says whether it is there. Raises ``LoadError``."""
 
     def target(self, location: str) -> Target:
-        """The folder at *location*, to write to. Nothing is asked of a server yet. Raises ``LoadError``, as it does here."""
+        """Return the folder at *location*, to write to. Ask no server yet. Raises ``LoadError``, as it does here."""
         raise LoadError(location, "is no place to write to", "give a folder of this machine, or another location")
 
 
 class Loader(ABC):
     """Opens one family of checkpoint files, or of live objects.
 
-    ``sniff`` looks at content (``source.head``, ``source.read``, ``source.entries``), never at the name alone, and must not
+    ``sniff`` looks at content (``source.head``, ``source.read``, ``source.entries``), never at the name alone. It must not
     raise for a file of another format. ``load`` reads headers only and returns lazy tensors; it raises ``LoadError``.
 
-    accepts: ``"bytes"``: it is shown files and folders; ``"objects"``: what Python callers hold, as ``source.object``.
+    Attributes:
+        accepts: what ``sniff`` gets: ``"bytes"``, files and folders; ``"objects"``, what Python callers hold, as
+            ``source.object``.
     """
 
     name: ClassVar[str]
@@ -48,36 +50,37 @@ class Loader(ABC):
 
     @abstractmethod
     def sniff(self, source: Source) -> int:
-        """0: not this format; 1: the right container (any zip, say); 2: exactly this format."""
+        """Return 2 for exactly this format, 1 for the right container (any zip, say), 0 for anything else."""
 
     @abstractmethod
     def load(self, source: Source) -> Checkpoint:
-        """The checkpoint, with nothing read but what describes it."""
+        """Return the checkpoint. Read nothing but what describes it."""
 
     def runs(self, source: Source) -> Sequence[Action]:
-        """What a reader of this format would do with *source*, which another loader opens: none but for formats that are code.
+        """Return what a reader of this format would run of *source*, which another loader opens.
 
-        Every loader is asked, whichever opens the file: one may be of two formats. It must not raise, and end at the first
-        bytes of a file that is none of its own.
+        It returns nothing unless the format is code. Every loader is asked, whichever opens the file, because one file may be
+        of two formats. It must not raise, and must stop at the first bytes of a file of another format.
         """
         return ()
 
     def inside(self, source: Source) -> Source | None:
-        """What an archive holds, as a folder, which is opened in place of *source* by whichever loader knows what is in it.
+        """Return what an archive holds, as a folder; ``None`` for every other format, which ``load`` opens.
 
-        ``None`` for every other format: ``load`` opens it. Raises ``LoadError``.
+        The folder is opened in place of *source*, by whichever loader knows what is in it. Raises ``LoadError``.
         """
         return None
 
 
 class Decoder(ABC):
-    """Composes tensors of stored ones: weights of packed integers and their scales, parameters of the shards of ranks.
+    """Composes tensors from stored ones: weights from packed integers and their scales, parameters from the shards of ranks.
 
-    It is asked of every checkpoint that is opened, before parts and filters, unless ``--raw`` is given. Nothing is read but
+    It is asked about every checkpoint that is opened, before parts and filters, unless ``--raw`` is given. It reads nothing but
     what ``checkpoint.beside`` gives: a composed tensor's storage computes its numbers when they are asked for.
 
-    ends, within: it is asked only where the last component of some name ends so, such as ``("qweight",)``, or some name has one
-    of *within* in it; of every checkpoint where both are empty.
+    Attributes:
+        ends: ask the decoder only if the last component of some name ends in one of these, such as ``("qweight",)``.
+        within: ask it, too, if some name has one of these in it. If both are empty, it is asked about every checkpoint.
     """
 
     name: ClassVar[str]
@@ -86,16 +89,16 @@ class Decoder(ABC):
 
     @abstractmethod
     def claims(self, checkpoint: Checkpoint) -> Mapping[str, Sequence[str]]:
-        """Name of each tensor that it composes → the stored names that it uses; empty where there is nothing for it.
+        """Return the name of each tensor that it composes → the stored names that it uses; empty if there is nothing for it.
 
         A stored tensor that two decoders claim is an error.
         """
 
     @abstractmethod
     def decode(self, checkpoint: Checkpoint) -> Checkpoint:
-        """The checkpoint with what it claims composed, by ``checkpoint.compose``; as it is where it claims nothing.
+        """Return the checkpoint with the claimed tensors composed, by ``checkpoint.compose``; unchanged if it claims nothing.
 
-        Where something is missing that it would need, the stored tensors stay, and a note says so (``with_notes``).
+        If something that it needs is missing, the stored tensors stay, and a note says so (``with_notes``).
         """
 
 
@@ -103,13 +106,15 @@ _TRUTHS = ("bool", "bool_")  # numpy's own, in each of its versions
 
 
 class TensorFilter:
-    """Keeps some tensors. Override ``keep`` for a choice tensor by tensor, or ``apply`` to see all of them at once.
+    """Keeps some tensors. Override ``keep`` to choose tensor by tensor, or ``apply`` to see all of them at once.
 
-    flag: a filter that sets it gets an option of its own, ``--NAME VALUE``, which sets its first dataclass field; the text
-    is what ``--help`` shows for the value. Given twice, a field of several texts, ``tuple[str, ...]``, gets each as it was
-    typed; for any other, the values are joined by a comma. ``True`` makes ``--NAME``, which takes no value and uses the filter
-    as it is. flag_field: the field that the option sets, where it is not the first; of ``--NAME`` alone, the one that becomes
-    true.
+    Attributes:
+        flag: gives the filter an option of its own. A text makes ``--NAME VALUE``, which sets the first dataclass field; the
+            text is what ``--help`` shows for the value. If the option is given twice, a field of type ``tuple[str, ...]`` gets
+            each value as it was typed; for any other field, the values are joined by a comma. ``True`` makes ``--NAME``, which
+            takes no value and uses the filter as it is.
+        flag_field: the field that the option sets, if it is not the first. For ``--NAME`` without a value, the field that
+            becomes true.
     """
 
     name: ClassVar[str]
@@ -117,11 +122,11 @@ class TensorFilter:
     flag_field: ClassVar[str] = ""
 
     def keep(self, tensor: LazyTensor) -> bool:
-        """True for a tensor that stays."""
+        """Return True for a tensor that stays."""
         return True
 
     def apply(self, checkpoint: Checkpoint) -> Checkpoint:
-        """The checkpoint with what stays; what goes is recorded in ``skipped`` with this filter's name."""
+        """Return the checkpoint with the tensors that stay. The others are recorded in ``skipped`` with this filter's name."""
         with guarded(origin_of(self), "keep"):
             answers = {name: self.keep(tensor) for name, tensor in checkpoint.items()}
         for answer in answers.values():

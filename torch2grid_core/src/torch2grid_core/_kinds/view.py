@@ -16,18 +16,17 @@ from torch2grid_core._settings import Settings
 
 
 class View:
-    """Draws pages from what it asked for. Stateless: everything comes in the arguments.
+    """Draws pages from what it asked for. It is stateless: everything comes in the arguments.
 
-    ``tensor_needs`` and ``needs`` name what the view wants under keys of its own; the engine collects the wants of all views,
+    ``tensor_needs`` and ``needs`` name what the view wants under keys of its own. The engine collects the needs of all views,
     reads each tensor once, and hands back results under the same keys:
 
     - a need of a tensor → its result (``Summary`` → ``Distribution``, ``Raster`` → ``Grid``; each need says what it gives);
-    - in ``needs``, one about the model as a whole → its result; any other → mapping of what each result is about, such as
-      a tensor's name, to the result.
+    - in ``needs``, one about the model as a whole → its result; any other → mapping of what each result is about, such as a
+      tensor's name, to the result.
 
-    The summary line counts the tensors that a view passes over: those without pages of their own, without a place in its
-    grids, and, of overviews, not among the names in ``Page.about["tensors"]``. Of a view that tells none of this it says
-    nothing.
+    The summary line counts the tensors that a view passes over: those without pages of their own, without a place in its grids,
+    and, for overviews, not among the names in ``Page.about["tensors"]``. It says nothing about a view that gives none of this.
     """
 
     name: ClassVar[str]
@@ -35,34 +34,39 @@ class View:
     uses_transformer: ClassVar[bool] = True  # False for a view that never looks at ``run.transformer``: none is made then
 
     def subject(self, checkpoint: Checkpoint, run: Settings) -> Checkpoint:
-        """The tensors that the view is about: those chosen, unless it draws others of ``checkpoint.whole``, or computed ones.
+        """Return the tensors that the view is about: those chosen, others of ``checkpoint.whole``, or computed ones.
 
-        Raises ``NotDrawable`` where the file has nothing for the view.
+        Raises:
+            NotDrawable: the file has nothing for the view.
         """
         return checkpoint
 
     def tensor_needs(self, tensor: LazyTensor, run: Settings) -> Mapping[str, Need[Any]]:
-        """What the pages of one tensor need; empty where the view has none for it."""
+        """Return what the pages of one tensor need; empty if the view has none for it."""
         return {}
 
     def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
-        """The pages of one tensor, called once it has been read. Only called where ``tensor_needs`` asked for something."""
+        """Return the pages of one tensor. Called once it has been read, and only if ``tensor_needs`` asked for something."""
         return ()
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
-        """What the overview pages need."""
+        """Return what the overview pages need."""
         return {}
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
-        """The overview, after all tensors have been read."""
+        """Return the overview pages. Called after all tensors have been read."""
         return ()
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a rule found. tensor: its name, empty for the whole file; index: of the weight, where there is one.
+    """One thing that a rule found.
 
-    message: one line, about the tensor without naming it. severity: where it differs from the rule's.
+    Args:
+        message: one line, about the tensor without naming it.
+        tensor: its name, empty for the whole file.
+        index: of the weight, where there is one.
+        severity: where it differs from the rule's.
     """
 
     message: str
@@ -72,14 +76,17 @@ class Finding:
 
 
 class Rule(ABC):
-    """Finds one defect. Stateless; its thresholds are options.
+    """Finds one defect. It is stateless; its thresholds are options.
 
-    code: short and stable, a letter and three digits (``T101``), which ``--select`` and ``--ignore`` take. severity: what
-    ``--fail-on`` compares with. judges: what the rule is about: ``"values"``, NaN, Inf and structure, which hold for any
-    numbers of the file; ``"weights"``, only weights of the model and of copies of it; ``"file"``, the file as a whole.
-    together: how the text report says in one line what it finds in many tensors: regular expression that is looked for in
-    a message → what is said of the tensors that have such a message, by the first that fits (``{"": "hold NaN"}``). What
-    follows a semicolon stands behind their names, and ``{first}`` is the message about the first of them.
+    Attributes:
+        code: short and stable, a letter and three digits (``T101``), for ``--select`` and ``--ignore``.
+        severity: what ``--fail-on`` compares with.
+        judges: what the rule is about: ``"values"``, NaN, Inf and structure, which concern any numbers of the file;
+            ``"weights"``, only weights of the model and of copies of it; ``"file"``, the file as a whole.
+        together: how the text report says in one line what the rule finds in many tensors. It maps a regular expression,
+            searched in a message, to what is said of the tensors that have such a message; the first that fits is taken
+            (``{"": "hold NaN"}``). Text behind a semicolon is written behind their names, and ``{first}`` is the message about
+            the first of them.
     """
 
     name: ClassVar[str]
@@ -89,30 +96,43 @@ class Rule(ABC):
     together: ClassVar[Mapping[str, str]] = {}
 
     def subject(self, checkpoint: Checkpoint, run: Settings) -> Checkpoint:
-        """The tensors that the rule is about: those of ``judges``, unless it chooses among them, or computes others.
+        """Return the tensors that the rule is about: those of ``judges``, unless it chooses among them, or computes others.
 
-        No other tensor is read for it, or counted as looked at, and a finding about another is an error. Where none is left,
-        the rule finds nothing. Raises ``NotDrawable`` where the file has nothing for the rule.
+        No other tensor is read for the rule, or counted as checked. A finding about another tensor is an error. If no tensor is
+        left, the rule finds nothing.
+
+        Raises:
+            NotDrawable: the file has nothing for the rule.
         """
         return checkpoint
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
-        """What the rule wants of the tensors, as the overview of a view does; all rules and views share one pass.
+        """Return what the rule needs of the tensors, as the overview of a view does. All rules and views share one pass.
 
-        Raises ``NotDrawable`` where the file has nothing for the rule: it finds nothing then.
+        Raises:
+            NotDrawable: the file has nothing for the rule, which then finds nothing.
         """
         return {}
 
     @abstractmethod
     def findings(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Finding]:
-        """The findings, in the order of the checkpoint. results: under the keys of ``needs``, tensor name → result."""
+        """Return the findings, in the order of the checkpoint.
+
+        Args:
+            checkpoint: the tensors that the rule is about.
+            results: under the keys of ``needs``, tensor name → result.
+            run: the settings.
+        """
 
 
 @dataclass(frozen=True)
 class Style:
-    """How pages look, for every renderer. colormap: a name, ``None`` for the default of each scale.
+    """How pages look, for every renderer.
 
-    width: columns of a terminal, where that matters. dark: on a dark ground.
+    Args:
+        colormap: a name; ``None`` for the default of each scale.
+        width: columns of a terminal, where that matters.
+        dark: draw on a dark background.
     """
 
     colormap: str | None = None
@@ -123,11 +143,13 @@ class Style:
 class Renderer(ABC):
     """Writes pages in one or more formats.
 
-    combines: those of its formats in which one file can take the pages of a whole run, by ``render_all``.
-    tables: those that suit tables, ``None`` for all; in others a table goes to the screen as text.
-    screen: those shown on stdout unless a file is asked for.
-    folders: those that are written as a folder, by ``render_folder``: all pages of the run in files whose names the renderer
-    chooses. A renderer of nothing else needs no ``render``.
+    Attributes:
+        formats: the formats that it writes.
+        combines: formats in which one file can take the pages of a whole run, by ``render_all``.
+        tables: formats that suit tables, ``None`` for all; with the others, a table goes to the screen as text.
+        screen: formats that are shown on stdout unless a file is asked for.
+        folders: formats that are written as a folder, by ``render_folder``: all pages of the run, in files whose names the
+            renderer chooses. A renderer that has no other formats needs no ``render``.
     """
 
     name: ClassVar[str]
@@ -152,22 +174,30 @@ class Renderer(ABC):
         """
 
     def warm_up(self) -> None:  # noqa: B027
-        """Import what rendering needs. Called in a thread of its own while weights are being read, where that saves time."""
+        """Import what rendering needs. Called in a thread of its own while weights are read, if that saves time."""
 
     def render_all(self, pages: Iterable[Page], target: BinaryIO, style: Style, format: str) -> None:
-        """Write all *pages*, two at least, as one file; only called for a format among ``combines``.
+        """Write all *pages*, two at least, as one file. Called only for a format among ``combines``.
 
-        pages: read from disk one at a time, as often as they are iterated; do not hold them all.
+        Args:
+            pages: read from disk one at a time, as often as they are iterated. Do not hold them all.
+            target: a binary file that the caller opened and will move into place.
+            style: how the pages look.
+            format: of the file.
         """
         raise TypeError(f"renderer {self.name!r} writes one page a file")
 
     def render_folder(self, pages: Iterable[Page], folder: Path, style: Style, format: str) -> None:
-        """Write all *pages* into *folder*, which is new and empty; only called for a format among ``folders``.
+        """Write all *pages*, one at least, into *folder*. Called only for a format among ``folders``.
 
-        The files, and folders of files, are then moved into the output folder, each in place of a file of that name; a link is
-        an error. ``page.origin`` says what a page is of.
+        The files, and folders of files, are then moved into the output folder. Each replaces a file of its name; a link is an
+        error. ``page.origin`` says what a page is of.
 
-        pages: one at least, read from disk one at a time, as often as they are iterated; do not hold them all.
+        Args:
+            pages: read from disk one at a time, as often as they are iterated. Do not hold them all.
+            folder: new and empty.
+            style: how the pages look.
+            format: of the files.
         """
         raise TypeError(f"renderer {self.name!r} writes no folder")
 

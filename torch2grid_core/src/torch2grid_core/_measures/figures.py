@@ -30,10 +30,13 @@ def _only(tensors: Mapping[str, LazyTensor]) -> LazyTensor:
 
 @dataclass(frozen=True)
 class Summary(Need[Distribution]):
-    """The ``Distribution`` of a tensor. thresholds: near-zero thresholds, counted exactly on the stored numbers.
+    """The ``Distribution`` of a tensor.
 
-    brief: counts, extremes, mean, std, norm and RMS are enough, which takes half the time. What comes back may hold more
-    than was asked for, because several needs share it.
+    What comes back may hold more than was asked for, because several needs share it.
+
+    Args:
+        thresholds: near-zero thresholds, counted exactly on the stored numbers.
+        brief: counts, extremes, mean, std, norm and RMS are enough, which takes half the time.
     """
 
     thresholds: tuple[float, ...] = ()
@@ -165,7 +168,8 @@ class _BothFigures(Collector):
 class Largest(Need[LargestWeights]):
     """The ``LargestWeights`` of a tensor: the *count* weights of greatest |w| with their places, and the first NaN and Inf.
 
-    Raises ``ValueError`` for a *count* below 1.
+    Raises:
+        ValueError: *count* is below 1.
     """
 
     count: int = 20
@@ -239,9 +243,9 @@ class _NotFinite(Collector):
 
 @dataclass(frozen=True)
 class Duplicates(Need[DuplicateUnits]):
-    """The ``DuplicateUnits`` of a tensor: output units (rows, filters) that are equal, or with a greater *cosine*.
+    """The ``DuplicateUnits`` of a tensor: output units (rows, filters) that are equal, or whose cosine is above *cosine*.
 
-    Tensors of more than *max_units* units are not compared: that takes longer than reading them. Candidates for
+    Tensors of more than *max_units* units are not compared, because that takes longer than reading them. Candidates for
     duplicates are read a second time.
     """
 
@@ -342,7 +346,7 @@ class _Checksum(Collector):
 class Of(Need[Any]):
     """*need* of one *member* of each ``JointTensor``, not of what the joint tensor computes.
 
-    ``None`` comes back for a tensor without that member.
+    The result is ``None`` for a tensor without that member.
     """
 
     member: str = field()

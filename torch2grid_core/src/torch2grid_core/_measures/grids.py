@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 
 
 class ArrayMapping(Mapping[str, Array]):
-    """Tensors as float32 arrays, each read when it is touched and forgotten after: what a plain transformer gets.
+    """Tensors as float32 arrays, each read when it is touched and then forgotten. A plain transformer gets them.
 
-    not_finite: how many weights are NaN or Inf in each tensor that was touched and holds any.
+    Attributes:
+        not_finite: number of weights that are NaN or Inf, for each tensor that was touched and holds any.
     """
 
     def __init__(self, tensors: Mapping[str, LazyTensor]) -> None:
@@ -73,9 +74,11 @@ def _check_reduction(reduce: object) -> None:
 
 @dataclass(frozen=True)
 class Raster(Need[Grid]):
-    """The ``Grid`` that *layout* describes, its weights reduced to cells by *reduce* while they stream past.
+    """The ``Grid`` that *layout* describes. Its weights are reduced to cells by *reduce* while they stream past.
 
-    Raises ``TypeError`` for anything but a ``Layout``, ``ValueError`` for an unknown reduction.
+    Raises:
+        TypeError: *layout* is not a ``Layout``.
+        ValueError: the reduction is unknown.
     """
 
     layout: Layout
@@ -146,10 +149,13 @@ class Parts(Collector):
 
 @dataclass(frozen=True)
 class Transformed(Need[Grid]):
-    """The ``Grid`` of the whole model by *transformer*, at most *max_cells* a side.
+    """The ``Grid`` of the whole model by *transformer*, at most *max_cells* per side.
 
-    A ``LayoutTransformer`` is streamed; any other gets the arrays, and what it returns is reduced the same way. Raises
-    ``TypeError`` for anything but a ``GridTransformer``, ``ValueError`` for an unknown reduction.
+    A ``LayoutTransformer`` is streamed. Any other gets the arrays, and what it returns is reduced in the same way.
+
+    Raises:
+        TypeError: *transformer* is not a ``GridTransformer``.
+        ValueError: the reduction is unknown.
     """
 
     transformer: GridTransformer
@@ -166,9 +172,11 @@ class Transformed(Need[Grid]):
         _check_reduction(self.reduce)
 
     def tensors(self, checkpoint: Checkpoint) -> dict[str, LazyTensor]:
-        """The tensors that the transformer gets of *checkpoint*: those that it chooses, in its order.
+        """Return the tensors of *checkpoint* that the transformer chooses, in its order.
 
-        Raises ``PluginError`` where it names something else, ``NotDrawable`` where it chooses none.
+        Raises:
+            PluginError: it names something else.
+            NotDrawable: it chooses none.
         """
         names = checkpoint.in_file_order() if self.transformer.file_order else checkpoint
         tensors = {name: checkpoint[name] for name in names if name not in checkpoint.aliases}
@@ -186,7 +194,12 @@ class Transformed(Need[Grid]):
         return None if isinstance(needs, Mapping) and not needs else First(tuple(tensors), needs, origin_of(transformer))
 
     def bind(self, checkpoint: Checkpoint) -> Need[Any]:
-        """The need that does the work. Raises ``PluginError`` where the transformer fails, ``NotDrawable`` if it declines."""
+        """Return the need that does the work.
+
+        Raises:
+            PluginError: the transformer fails.
+            NotDrawable: it declines.
+        """
         transformer, first = self.transformer, self._first(checkpoint)
         tensors = self.tensors(checkpoint)
         if first is not None:  # someone binds it without the engine

@@ -28,10 +28,14 @@ def _read_only(array: Array) -> Array:
 
 
 class Chunk:
-    """A run of a tensor's weights, as a pass sees them: read-only, for all needs share it. Valid until the next chunk.
+    """A run of a tensor's weights, as a pass sees them.
 
-    tensor: its name. start: the flat index of the first, in C order (0 where no need of the pass asks for an order).
-    members: of a ``JointTensor``, the stored numbers of each member at these places; empty for any other tensor.
+    It is read-only, because all needs share it, and valid until the next chunk.
+
+    Args:
+        tensor: its name.
+        start: the flat index of the first weight, in C order (0 if no need of the pass asks for an order).
+        members: for a ``JointTensor``, the stored numbers of each member at these places; empty for any other tensor.
     """
 
     __slots__ = ("_of", "_sizes", "_stored", "_values", "joint", "members", "start", "tensor")
@@ -53,7 +57,7 @@ class Chunk:
 
     @property
     def stored(self) -> Array:
-        """The numbers as they are stored, 1-D; of a joint tensor, those that it computes."""
+        """The numbers as they are stored, 1-D; for a joint tensor, those that it computes."""
         if self._stored is None:
             assert self.joint is not None
             self._stored = _read_only(self.joint.compute(self.members))
@@ -61,7 +65,7 @@ class Chunk:
 
     @property
     def values(self) -> Array:
-        """The same as float32 or float64 (see ``as_float``), converted once for all who look."""
+        """The same as float32 or float64 (see ``as_float``), converted once for all needs."""
         if self._values is None:
             self._values = _read_only(as_float(self.stored))
         return self._values
@@ -70,15 +74,15 @@ class Chunk:
     def sizes(self) -> Array:
         """|w| of floating numbers of 2, 4 or 8 bytes as unsigned integers, in the same order: their bits without the sign.
 
-        Computed once for all who look. Whole numbers of so few bytes are compared and counted several times as fast; Inf
-        is beyond every finite number, NaN beyond Inf.
+        Computed once for all needs. Integers of so few bytes are compared and counted several times as fast. Inf is beyond
+        every finite number, NaN beyond Inf.
         """
         if self._sizes is None:
             self._sizes = _read_only(sizes_of(self.stored))
         return self._sizes
 
     def of(self, member: str) -> Chunk:
-        """The same run of one member of a joint tensor."""
+        """Return the same run of one member of a joint tensor."""
         found = self._of.get(member)
         if found is None:
             found = self._of[member] = Chunk(self.tensor, self.start, self.members[member])
@@ -86,18 +90,18 @@ class Chunk:
 
 
 class Collector:
-    """Sees the weights that its need is about, chunk by chunk, and keeps what the result needs. Small and picklable."""
+    """Sees the weights that its need is about, chunk by chunk, and keeps what the result needs. It is small and picklable."""
 
     def update(self, chunk: Chunk) -> None:
         """Take the weights of *chunk*."""
         raise NotImplementedError(f"{type(self).__name__} has no update")
 
     def merge(self, other: Any) -> None:
-        """Take in what a collector of the same need saw of other weights, and leave that one as it is."""
+        """Take in what a collector of the same need saw of other weights. That one stays as it is."""
         raise NotImplementedError(f"{type(self).__name__} has no merge, and its need says that it merges")
 
     def result(self) -> Any:
-        """What was measured: picklable. What a need's ``finish`` gives unless it is overridden."""
+        """Return what was measured, picklable. It is the result of the need unless the need overrides ``finish``."""
         raise NotImplementedError(f"{type(self).__name__} has no result, and its need no finish")
 
 
@@ -116,15 +120,19 @@ class First:
 class Need(Generic[R]):
     """Something to measure: a frozen dataclass, picklable, equal to another that asks for the same.
 
-    A need says what it is about (``groups``), and does its work in one of two ways: ``collector`` gives what sees every
-    weight once, in the pass that all needs share; ``compute`` gets the tensors and reads them itself, for what cannot
-    stream. A need whose collectors ``merge`` is spread over several workers.
+    A need says what it is about (``groups``), and does its work in one of two ways:
 
-    ordered: the collector needs chunks in C order; where no need of a tensor does, they come as they lie in the file.
-    aligned: a part of a tensor begins at a multiple of so many bytes of it.
-    of_whole: it is about many tensors together, so a view cannot ask for it with the pages of one tensor.
-    counts_not_finite: ``counted`` tells of every NaN and Inf in what was read. member: of a ``JointTensor``, which of its
-    members this is about; empty for the tensor itself.
+    - ``collector`` gives an object that sees every weight once, in the pass that all needs share;
+    - ``compute`` gets the tensors and reads them itself, for what cannot stream.
+
+    A need whose collectors ``merge`` is spread over several workers.
+
+    Attributes:
+        ordered: the collector needs chunks in C order. If no need of a tensor does, they come as they lie in the file.
+        aligned: a part of a tensor begins at a multiple of this many bytes.
+        of_whole: the need is about many tensors together, so a view cannot ask for it with the pages of one tensor.
+        counts_not_finite: ``counted`` reports every NaN and Inf in what was read.
+        member: for a ``JointTensor``, the member that the need is about; empty for the tensor itself.
     """
 
     ordered: ClassVar[bool] = True
@@ -145,18 +153,21 @@ class Need(Generic[R]):
 
     @property
     def gathered_by(self) -> Need[Any]:
-        """The need that gathers what each group is about: itself, unless it chooses tensors for another (see ``about``)."""
+        """Return the need that gathers what each group is about: itself, unless it chooses tensors for another need.
+
+        See ``about``.
+        """
         return self
 
     def about(self, names: Iterable[str]) -> About[R]:
-        """The same need of *names* alone: no other tensor is read for it.
+        """Return the same need for *names* alone: no other tensor is read for it.
 
-        For the overview of a view, a rule, and ``measure``. A name that is not there is an error of who asks.
+        Use it for the overview of a view, for a rule, and with ``measure``. A name that is not there is an error of the caller.
         """
         return About(self, names)  # type: ignore[arg-type]
 
     def bind(self, checkpoint: Checkpoint) -> Need[Any]:
-        """The need as it is for *checkpoint*: itself, or another where all shapes have to be known first."""
+        """Return the need for *checkpoint*: itself, or another if all shapes have to be known first."""
         return self
 
     def _first(self, checkpoint: Checkpoint) -> First | None:
@@ -180,28 +191,32 @@ class Need(Generic[R]):
         return {name: (name,) for name in checkpoint}
 
     def only(self, names: tuple[str, ...]) -> Need[Any]:
-        """The need as far as it is about *names*, some of a group: what travels to a worker."""
+        """Return the need for *names*, some of a group. That is what travels to a worker."""
         return self
 
     def unite(self, other: Need[Any]) -> Need[Any] | None:
-        """A need whose collector serves this and *other*; ``None`` where there is none. ``finish`` narrows what it gathered."""
+        """Return a need whose collector serves this and *other*, ``None`` if there is none.
+
+        ``finish`` takes its own share of it.
+        """
         return None
 
     def merges(self, tensor: LazyTensor) -> bool:
-        """True where collectors of parts of *tensor*, and of the tensors of a group, can be merged."""
+        """Return True if collectors of parts of *tensor*, and of the tensors of a group, can be merged."""
         return False
 
     def collector(self, tensors: Mapping[str, LazyTensor]) -> Collector:
-        """What will see every weight of *tensors*: of one, or of all of a group one after the other.
+        """Return what will see every weight of *tensors*: of one, or of all of a group one after the other.
 
-        Only some of a group, or a part of one tensor, where the need ``merges``.
+        If the need ``merges``, it may be only some of a group, or a part of one tensor.
         """
         raise NotImplementedError(f"{type(self).__name__} has neither collector nor compute")
 
     def collectors(self, tensors: Sequence[LazyTensor], stored: Array) -> Sequence[Collector]:
-        """A collector for each of many small tensors, which has seen all of it: what those of one tensor alone would gather.
+        """Return a collector for each of many small tensors, which has seen all of it.
 
-        For needs of one tensor each, whose collectors make much ado of a few weights; the others leave it as it is.
+        Each holds what a collector of that tensor alone would gather. Override it in needs of one tensor each whose collectors
+        are slow for a few weights; other needs leave it as it is.
 
         Args:
             tensors: of one weight or more each, all of one dtype.
@@ -210,15 +225,15 @@ class Need(Generic[R]):
         raise NotImplementedError(f"{type(self).__name__} has no collectors of many tensors")
 
     def compute(self, tensors: Mapping[str, LazyTensor]) -> Any:
-        """What is gathered from *tensors*, a whole group, which this reads itself."""
+        """Return what is gathered from *tensors*, a whole group, which this method reads itself."""
         raise NotImplementedError(f"{type(self).__name__} has neither collector nor compute")
 
     def finish(self, gathered: Any) -> R:
-        """The result, from the collector that saw everything, or from what ``compute`` returned."""
+        """Return the result, from the collector that saw everything, or from what ``compute`` returned."""
         return gathered.result() if isinstance(gathered, Collector) else gathered  # type: ignore[no-any-return]
 
     def counted(self, gathered: Any) -> Mapping[str, NotFiniteCount]:
-        """How many NaN and Inf were seen on the way, by tensor; only of needs with ``counts_not_finite``."""
+        """Return how many NaN and Inf were seen on the way, by tensor; only for needs with ``counts_not_finite``."""
         return {}
 
 

@@ -26,9 +26,12 @@ if TYPE_CHECKING:
 class Planes(Need[Window]):
     """The cells of *layout* that each tensor has weights in, by all of *reductions*, in one pass.
 
-    The result of a tensor is the ``Window`` that its cells stay in, as ``raster_window`` reads it; where others have cells in
-    that rectangle, the counts are 0. Raises ``TypeError`` for anything but a ``Layout``, ``ValueError`` for an unknown
-    reduction.
+    The result of a tensor is the ``Window`` that its cells stay in, as ``raster_window`` reads it. If other tensors have cells
+    in that rectangle, the counts there are 0.
+
+    Raises:
+        TypeError: *layout* is not a ``Layout``.
+        ValueError: a reduction is unknown.
     """
 
     layout: Layout

@@ -26,8 +26,8 @@ _STEPS = ("preprocess", "transform", "postprocess", "__call__")
 class GridTransformer(ABC):
     """Makes one 2-D grid of all tensors, or of those that it chooses. Only ``name`` and ``transform`` must be written.
 
-    ``transform`` gets a mapping of name to float32 array, read one at a time as they are touched, and returns any 2-D array
-    or a ``Grid``. ``name`` is a class attribute or a property; options are the fields of a dataclass.
+    ``transform`` gets a mapping of name to float32 array, each read when it is touched. It returns any 2-D array or a ``Grid``.
+    ``name`` is a class attribute or a property. Options are the fields of a dataclass.
     """
 
     name: Any  # a str, as a class attribute or a property
@@ -40,31 +40,31 @@ class GridTransformer(ABC):
         return inspect.cleandoc(own).partition("\n")[0] if own else ""
 
     def choose(self, shapes: Mapping[str, tuple[int, ...]]) -> Iterable[str]:
-        """The names of the tensors that the picture is of, all unless overridden; the others are not read.
+        """Return the names of the tensors that the picture is of, all unless overridden. The others are not read.
 
-        Each name once, in any order: what comes after gets the tensors in the order of *shapes*. Where there is no name,
-        nothing is drawn and the run ends with one line.
+        Name each once, in any order: the later steps get the tensors in the order of *shapes*. If there is no name, nothing is
+        drawn and the run ends with one line.
         """
         return shapes
 
     def can_handle(self, tensors: Mapping[str, Any]) -> bool:
-        """False to decline these tensors, those chosen; nothing is drawn then and the run ends with one line."""
+        """Return False to decline the chosen tensors. Nothing is drawn then, and the run ends with one line."""
         return True
 
     def preprocess(self, tensors: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The mapping that ``transform`` gets: rename or change tensors here. To leave some out, ``choose``."""
+        """Return the mapping that ``transform`` gets. Rename or change tensors here; to leave some out, override ``choose``."""
         return tensors
 
     @abstractmethod
     def transform(self, tensors: Mapping[str, Any]) -> Array | Grid:
-        """The grid: a 2-D array or a ``Grid``."""
+        """Return the grid: a 2-D array or a ``Grid``."""
 
     def postprocess(self, grid: Array | Grid) -> Array | Grid:
-        """The last word on the grid."""
+        """Return the finished grid. Override it to change what ``transform`` returned."""
         return grid
 
     def __call__(self, tensors: Mapping[str, Any]) -> Array | Grid:
-        """All steps in turn. Raises ``NotDrawable`` where ``choose`` names nothing or ``can_handle`` is False."""
+        """Run all steps in turn. Raises ``NotDrawable`` if ``choose`` names nothing or ``can_handle`` is False."""
         tensors = chosen(self, tensors)
         if not handles(self, tensors):
             raise NotDrawable(f"transformer {self.name!r} cannot handle these tensors")
@@ -79,8 +79,9 @@ class GridTransformer(ABC):
 class LayoutTransformer(GridTransformer):
     """A transformer that says where weights go and leaves the moving to the raster: any model size in bounded memory.
 
-    Write ``layout``; or, where the places depend on the weights, ``needs`` and ``arrange``, which cost a pass of their own.
-    One that overrides ``transform``, ``preprocess``, ``postprocess`` or ``__call__`` gets whole arrays and is not streamed.
+    Write ``layout``. If the places depend on the weights, write ``needs`` and ``arrange`` instead, which cost a pass of their
+    own. A transformer that overrides ``transform``, ``preprocess``, ``postprocess`` or ``__call__`` gets whole arrays and is
+    not streamed.
     """
 
     def __init_subclass__(cls, **named: Any) -> None:
@@ -90,44 +91,55 @@ class LayoutTransformer(GridTransformer):
 
     @abstractmethod
     def layout(self, shapes: Mapping[str, tuple[int, ...]], max_cells: int | None) -> Layout:
-        """Where every weight of tensors of these shapes, those chosen, goes.
+        """Return where every weight of the chosen tensors goes.
 
-        max_cells: the grid has at most so many cells a side; ``None`` is the full size, one weight a cell.
+        Args:
+            shapes: name → shape of the chosen tensors.
+            max_cells: most cells per side of the grid; ``None`` is the full size, one weight per cell.
         """
 
     def needs(self, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Need[Any]]:
-        """What ``arrange`` has to know of the tensors chosen, under keys of its own; nothing unless overridden.
+        """Return what ``arrange`` has to know of the chosen tensors, under keys of its own; nothing unless overridden.
 
         It is measured in a pass of its own before the picture is drawn.
         """
         return {}
 
     def arrange(self, shapes: Mapping[str, tuple[int, ...]], max_cells: int | None, results: Mapping[str, Any]) -> Layout:
-        """The layout where ``needs`` asks for something; called instead of ``layout``.
+        """Return the layout if ``needs`` asks for something. Called instead of ``layout``.
 
-        results: under the keys of ``needs``, tensor name → result; of a need about the model as a whole, its result. They are
-        about what is drawn: in a comparison about Δ, in an animation about last − first, and one layout serves all pictures.
+        Args:
+            shapes: name → shape of the chosen tensors.
+            max_cells: most cells per side of the grid; ``None`` is the full size, one weight per cell.
+            results: under the keys of ``needs``, tensor name → result; for a need about the model as a whole, its result. They
+                are about what is drawn: in a comparison about Δ, in an animation about last − first. One layout serves all
+                pictures.
         """
         return self.layout(shapes, max_cells)
 
     def scale(self, summaries: Mapping[str, Distribution]) -> Mapping[str, tuple[float, float]] | None:
-        """(factor, offset) for each tensor, applied to the reduced values as ``value * factor + offset``.
+        """Return (factor, offset) for each tensor, applied to the reduced values as ``value * factor + offset``.
 
-        ``None`` leaves the weights as they are. Override ``needs_summaries`` too: the pass then collects them.
+        ``None`` leaves the weights as they are. Override ``needs_summaries`` too, so that the pass collects *summaries*.
         """
         return None
 
     def finished(self, grid: Grid) -> Grid:
-        """The last word on the grid of a picture, unless overridden as it is: other values, notes, limits; the same cells."""
+        """Return the finished grid of a picture: the same cells with other values, notes or limits.
+
+        Unchanged unless overridden.
+        """
         return grid
 
     needs_summaries: bool = False
     quantity: str = "weight"  # what a value is after ``scale``
 
     def transform(self, tensors: Mapping[str, Any]) -> Grid:
-        """The full-size grid, one weight a cell, of arrays in memory (or lazy tensors, read one at a time) of any shape.
+        """Return the full-size grid, one weight per cell, of tensors of any shape.
 
-        Raises ``NotDrawable`` where the transformer finds nothing to draw, ``ValueError`` for a layout that is not valid.
+        Raises:
+            NotDrawable: the transformer finds nothing to draw.
+            ValueError: the layout is not valid.
         """
         shapes = shapes_of(tensors)
         layout = layout_in_memory(self, tensors, shapes, None).validate(shapes)

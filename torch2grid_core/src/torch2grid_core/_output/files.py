@@ -25,9 +25,14 @@ STDOUT = "-"
 
 @contextlib.contextmanager
 def whole_file(path: Path, option: str = "--output") -> Iterator[BinaryIO]:
-    """A binary file that appears at *path* when the block ends well, and leaves nothing behind when it does not.
+    """Open a binary file that appears at *path* when the block ends well, and leaves nothing behind when it does not.
 
-    option: of the command line, that chooses the place. Raises ``Torch2GridError`` naming *path* where it cannot be written.
+    Args:
+        path: of the file.
+        option: the option of the command line that chooses the place, for the error.
+
+    Raises:
+        Torch2GridError: *path* cannot be written; the error names it.
     """
     # The name is known before the file is there, so that an interrupt at any moment finds what to remove.
     temporary = path.parent / f".{path.name[:40]}.{os.urandom(6).hex()}.part"
@@ -44,10 +49,17 @@ def whole_file(path: Path, option: str = "--output") -> Iterator[BinaryIO]:
 
 
 def write_file(manager: PluginManager, location: str, content: bytes, option: str = "--output") -> None:
-    """Write *content* at *location*, a path or one such as ``s3://bucket/report.json``: all of it, or nothing.
+    """Write *content* at *location*, a path or a location such as ``s3://bucket/report.json``: all of it, or nothing.
 
-    option: of the command line, that chooses the place. Raises ``Torch2GridError`` where it cannot be written, ``UsageError``
-    for a location that names no file; see ``PluginManager.target``.
+    Args:
+        manager: knows which plugin writes to the location (see ``PluginManager.target``).
+        location: of the file.
+        content: its bytes.
+        option: the option of the command line that chooses the place, for errors.
+
+    Raises:
+        Torch2GridError: it cannot be written.
+        UsageError: the location names no file.
     """
     if manager.target(location) is None:
         with whole_file(Path(location), option) as file:

@@ -15,7 +15,7 @@ _DOUBTFUL = re.compile(r"[^\x00-\x7e]")  # json escapes the controls below
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    """Strict JSON of plain data, arrays, NumPy's numbers and mappings; anything else as its ``str``.
+    """Return strict JSON of plain data, arrays, NumPy's numbers and mappings; anything else as its ``str``.
 
     Numbers that JSON has no word for are the texts ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``. Control characters, those
     that hide or reorder text, and lone surrogates are ``\\u`` escapes: the text can always be encoded as UTF-8.

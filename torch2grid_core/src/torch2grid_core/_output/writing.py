@@ -46,8 +46,11 @@ from torch2grid_core._text import counted, did_you_mean, safe_filename, visible,
 class Rendered:
     """What was made of a page before it is written.
 
-    files: format → bytes. entry: what the index of the output folder says of it. failures: formats that could not be
-    rendered. shelved: format → the name under which a worker has put the bytes where the output goes.
+    Args:
+        files: format → bytes.
+        entry: what the index of the output folder says of the page.
+        failures: formats that could not be rendered.
+        shelved: format → the name under which a worker has put the bytes where the output goes.
     """
 
     files: Mapping[str, bytes]
@@ -140,16 +143,22 @@ _PICTURE_ENDINGS = {"jpg", "jpeg", "gif", "bmp", "tif", "tiff", "webp", "eps", "
 
 
 class Output:
-    """Takes pages from the engine and writes them. Used as a context: what is not finished is not there.
+    """Takes pages from the engine and writes them. Use it as a context: what is not finished does not appear.
 
-    target: a folder of this machine, or at a location that a plugin writes to, or a file in one whose ending is a known
-    format, which then takes exactly one page, or all of them where the format's renderer combines; ``-`` is stdout, which takes
-    one format in the same way (text, where none is asked for).
-    formats: asked for by the user, else each view's own. tables: the format of tables where none of these suits them, ``text``
-    for the screen. say: receives the path of each file, and the text of tables;
-    stderr does where stdout takes another format. shown: looks at each page. origin: what the pages are of, for listeners, and
-    for pages that did not come from ``draw``; it may be set until the context is entered. beside: an output of the same run,
-    whose listeners hear of this one's files too.
+    Args:
+        manager: finds the renderers.
+        target: a local folder, or one at a location that a plugin writes to; or a file in such a folder, whose ending is a
+            known format. A file takes exactly one page, or all of them if the format's renderer combines. ``-`` is stdout,
+            which takes one format in the same way (text, unless asked otherwise).
+        run: the settings.
+        formats: those that the user asked for, else each view's own.
+        renderer: name of the renderer that the user asked for.
+        tables: the format of tables if none of *formats* suits them, ``text`` for the screen.
+        say: receives the path of each file, and the text of tables. If stdout takes another format, they go to stderr.
+        shown: looks at each page.
+        origin: what the pages are of, for listeners, and for pages that did not come from ``draw``. It may be set until the
+            context is entered.
+        beside: an output of the same run, whose listeners hear of this one's files too.
     """
 
     def __init__(
@@ -226,9 +235,10 @@ class Output:
         self._noted: set[str] = set()
 
     def shelved(self) -> Output:
-        """The same output, where workers elsewhere that share its folder write to it themselves. Only inside its context.
+        """Return the same output, ready for workers elsewhere that share its folder: they write their pages there themselves.
 
-        Not where something looks at pages while they are written, nor where one file takes them.
+        They do not if something looks at pages while they are written, or if one file takes them all. Use it only inside the
+        context of the output.
         """
         if not (self.prepare.single or self.prepare.combine or self.prepare.whole or self.shown or self.prepare.shelf):
             made: Any = shelf(self.folder) if self._target is None else shelf_of(self._target)
@@ -236,9 +246,12 @@ class Output:
         return self
 
     def for_views(self, views: Iterable[View]) -> Output:
-        """The same output, its renderers ready for what *views* draw by default: pages can then be rendered in workers.
+        """Return the same output, its renderers ready for what *views* draw by default.
 
-        Raises ``PluginError`` for a view whose own default is no format.
+        Pages can then be rendered in workers.
+
+        Raises:
+            PluginError: a view's own default is not a format.
         """
         views = list(views)
         formats = {"text", View.default_format, *self.manager.formats()}
@@ -251,9 +264,10 @@ class Output:
         return self
 
     def warming_up(self, progress: Progress | None) -> Progress:
-        """*progress*, which makes the renderers ready here once it hears of the first tensor, while others are being read.
+        """Return *progress*, which also makes the renderers ready here once it hears of the first tensor.
 
-        For pages that are too large to be rendered by a worker. No process is forked after that.
+        Others are read meanwhile. Use it for pages that are too large to be rendered by a worker. No process is forked after
+        that.
         """
         waiting = [*self.prepare.renderers.values()]
 
@@ -310,9 +324,10 @@ class Output:
                 self._listeners.finish(self.origin, ended)
 
     def close(self) -> None:
-        """Write what waits for the end: the one file, folders, and the index. Leaving the context does it, where all went well.
+        """Write what waits for the end: the one file, folders, and the index. Leaving the context does it if all went well.
 
-        Raises the ``PluginError`` of a renderer that failed while the other formats were written.
+        Raises:
+            PluginError: a renderer failed while the other formats were written.
         """
         if self.file and self._single:
             page, data = self._single
@@ -348,9 +363,9 @@ class Output:
             self.manager.note(f"{self.folder / NAMES[0]} is not torch2grid's and stays as it is; the index is {path}")
 
     def require_drawn(self) -> None:
-        """Raise ``UsageError`` where the one file, or stdout, got no page.
+        """Raise ``UsageError`` if the one file, or stdout, got no page.
 
-        For after ``close``, once all that could say why has been looked at.
+        Call it after ``close``, once everything that could explain why has been checked.
         """
         if self.prepare.single and not self._drew:
             wanted = self.prepare.formats[0]
@@ -401,7 +416,12 @@ class Output:
             self._listeners.written(pages, self.folder, self.origin)
 
     def add(self, page: Page, view: View | None = None) -> None:
-        """Render and write a page that did not come from ``draw``. view: whose default format is used, ``png`` without one."""
+        """Render and write a page that did not come from ``draw``.
+
+        Args:
+            page: to write.
+            view: the view whose default format is used; ``png`` without one.
+        """
         view = view or View()
         page = page.of_slice(self.run.slice)
         page = page if page.origin is not None else page.with_origin(self.origin)
@@ -409,7 +429,13 @@ class Output:
         self.take(page, view, rendered)
 
     def take(self, page: Page, view: View, rendered: Rendered) -> None:
-        """Write a page in each wanted format. rendered: what ``prepare`` made of it, where it was drawn."""
+        """Write a page in each wanted format.
+
+        Args:
+            page: to write.
+            view: that drew it.
+            rendered: what ``prepare`` made of it, where it was drawn.
+        """
         page = page if page.origin is not None else page.with_origin(self.origin)
         if self.shown is not None:
             self.shown(page)

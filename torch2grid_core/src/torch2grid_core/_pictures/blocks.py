@@ -18,8 +18,8 @@ Dim = tuple[int, int, int]  # length, row step, column step
 class Region:
     """The cells that hold one tensor or module: a name and rectangles (more than one where a flat run wraps).
 
-    In a ``Layout`` the rectangles may be left out: they are then those of the cells that hold weights of the tensor of that
-    name, or of all tensors of the module, whatever form they have.
+    In a ``Layout`` the rectangles may be left out. They are then those of the cells that hold weights of the tensor of that
+    name, or of all tensors of the module, whatever shape they have.
     """
 
     name: str
@@ -30,10 +30,15 @@ class Region:
 class Block:
     """A flat (C order) range of one tensor seen as up to five dimensions, each moving along rows or along columns.
 
-    tensor: its name; start: flat index of the first weight; row, column: where that weight goes in the full-size grid.
-    dims: ``(length, row step, column step)``, outermost first; one of the two steps is 0. Weight ``start + i`` goes to
-    ``(row, column) + Σ digit·step`` with the digits of *i* in the mixed radix of the lengths. Rectangles, transposes,
-    convolution tiles and the sides of a spiral are each one block.
+    Weight ``start + i`` goes to ``(row, column) + Σ digit·step`` with the digits of *i* in the mixed radix of the lengths.
+    Rectangles, transposes, convolution tiles and the sides of a spiral are each one block.
+
+    Args:
+        tensor: its name.
+        start: flat index of the first weight.
+        row: of that weight in the full-size grid.
+        column: of that weight in the full-size grid.
+        dims: ``(length, row step, column step)``, outermost first; one of the two steps is 0.
     """
 
     tensor: str
@@ -53,13 +58,13 @@ class Block:
         return self.start + self.size
 
     def cut(self, start: int, stop: int) -> Iterator[Block]:
-        """The weights of flat range *start*…*stop* as blocks: at most two a dimension and one in the middle."""
+        """Yield the weights of flat range *start*…*stop* as blocks: at most two per dimension, and one in the middle."""
         low, high = max(start, self.start) - self.start, min(stop, self.stop) - self.start
         if low < high:
             yield from _cut(self, low, high)
 
     def positions(self) -> tuple[Array, Array]:
-        """Row and column of each weight in the full-size grid, int64, shape of the lengths, broadcastable."""
+        """Return the row and column of each weight in the full-size grid, int64, broadcastable to the shape of the lengths."""
         rows = np.full((1,) * len(self.dims), self.row, dtype=np.int64)
         columns = np.full((1,) * len(self.dims), self.column, dtype=np.int64)
         for axis, (length, row_step, column_step) in enumerate(self.dims):
@@ -71,7 +76,7 @@ class Block:
         return rows, columns
 
     def bounds(self) -> Rect:
-        """The rectangle (row, column, height, width) of the full-size grid that the block stays in."""
+        """Return the rectangle (row, column, height, width) of the full-size grid that the block stays in."""
         top, left, height, width = self.row, self.column, 1, 1
         for length, row_step, column_step in self.dims:
             down, across = (length - 1) * row_step, (length - 1) * column_step
@@ -111,13 +116,18 @@ def _cut(block: Block, low: int, high: int) -> Iterator[Block]:
 
 @dataclass(frozen=True)
 class Curve:
-    """A flat range of one tensor along a curve of cells: each cell takes *step* weights in turn, the last may take fewer.
+    """A flat range of one tensor along a curve of cells. Each cell takes *step* weights in turn; the last may take fewer.
 
-    In the full-size grid, the weights of a cell lie in it line by line.
+    In the full-size grid, the weights of a cell lie in it line by line. Curves are compared by the identity of *place*. Pass a
+    module-level function or a frozen dataclass with ``__call__``, so that it pickles and two equal layouts are equal.
 
-    place: vectorised, cell index along the curve (int64) → (row, column) of the cell in the reduced grid.
-    first: index along the curve of the range's first cell. Compared by the identity of *place*: pass a module-level
-    function or a frozen dataclass with ``__call__``, so that it pickles and two equal layouts are equal.
+    Args:
+        tensor: its name.
+        start: flat index of the range's first weight.
+        size: number of weights.
+        step: weights per cell.
+        place: vectorised function of the cell index along the curve (int64), to (row, column) of the cell in the reduced grid.
+        first: index along the curve of the range's first cell.
     """
 
     tensor: str

@@ -17,19 +17,25 @@ from torch2grid_core._pictures.regions import rectangles
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Values of cells.
+    """The values of cells.
 
-    values: float32, (rows, columns); NaN where a weight of the cell is NaN, 0 where there is no weight.
-    count: int64, same shape, weights per cell; 0 means no weight here. At construction also one number for all cells, and
-    ``None`` for one weight a cell. Equal counts are one number in memory, which the array repeats: it cannot be written to.
-    reduce: how the weights of a cell became one value. cell: weights per cell as (rows, columns) of the full-size grid.
-    regions: which cells belong to which tensor. quantity: what a value is ("weight", "|weight|", "share of range").
-    largest: tensor name, flat index and value of the largest finite |weight|, where it was looked for; largest_cell: the
-    (row, column) of the cell that it is in. layout: where every weight went, for telling which weights a cell holds (see
-    ``weights_of_cell``); ``None`` where only the values are known. labels: names of modules, each with the
-    rectangle of empty cells that is free for it. marks: texts at cells inside a tensor's, as in ``Layout``. notes: lines that
-    every picture of the grid has below it. spread: the standard deviation of the weights inside their tensors, where it is
-    known. limits: the colour limits that the values were scaled for, where they were.
+    Args:
+        values: float32, (rows, columns); NaN where a weight of the cell is NaN, 0 where there is no weight.
+        count: weights per cell, int64, same shape; 0 means no weight here. Give one number for all cells, or ``None`` for one
+            weight per cell. Equal counts are one number in memory, which the array repeats, so it cannot be written to.
+        reduce: how the weights of a cell became one value.
+        cell: weights per cell as (rows, columns) of the full-size grid.
+        regions: which cells belong to which tensor.
+        quantity: what a value is ("weight", "|weight|", "share of range").
+        largest: tensor name, flat index and value of the largest finite |weight|, where it was looked for.
+        largest_cell: the (row, column) of the cell that it is in.
+        layout: where every weight went, to tell which weights a cell holds (see ``weights_of_cell``); ``None`` where only the
+            values are known.
+        labels: names of modules, each with the rectangle of empty cells that is free for it.
+        marks: texts at cells inside a tensor's, as in ``Layout``.
+        notes: lines that every picture of the grid has below it.
+        spread: the standard deviation of the weights inside their tensors, where it is known.
+        limits: the colour limits that the values were scaled for, where they were.
     """
 
     values: Array
@@ -71,7 +77,7 @@ class Grid:
         return f"<Grid of {self.shape[0]:,}×{self.shape[1]:,} cells, each: {self.cell_text()}>"
 
     def plot(self, ax: Any = None, *, colormap: str | None = None) -> Any:
-        """Draw the cells into *ax*, matplotlib axes of yours, or into a new figure, and return the axes. See ``Page.plot``."""
+        """Draw the cells into *ax*, your matplotlib axes, or into a new figure, and return the axes. See ``Page.plot``."""
         return drawn_into(self, ax, colormap)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -92,15 +98,15 @@ class Grid:
         return int(self.counts.sum())
 
     def drawn(self) -> Array:
-        """The values of the cells that hold weights, 1-D float32."""
+        """Return the values of the cells that hold weights, 1-D float32."""
         values: Array = self.values[self.counts > 0]
         return values
 
     @property
     def noise(self) -> float | None:
-        """What a mean of independent weights would differ from 0 by, as a standard deviation: σ/√n of a whole cell.
+        """Standard deviation of a cell's mean if its weights were independent around 0: σ/√n of a whole cell.
 
-        ``None`` of cells that hold a weight each, of other reductions, and where the spread is not known.
+        ``None`` if cells hold one weight each, for other reductions, and where the spread is not known.
         """
         weights = self.cell[0] * self.cell[1]
         if self.reduce != "mean" or weights == 1 or self.spread is None:
@@ -116,7 +122,7 @@ class Grid:
         return (*self.notes, noise.replace("-", "−"))
 
     def cell_text(self) -> str:
-        """What one cell is, as every picture says it: ``weight``, ``mean of 16×16 weights``."""
+        """Return what one cell is, as every picture says it: ``weight``, ``mean of 16×16 weights``."""
         rows, columns = self.cell
         if rows * columns == 1:
             return self.quantity

@@ -25,10 +25,15 @@ _MOST_DIMS = 5
 class Layout:
     """Where every weight of some tensors goes.
 
-    rows, columns: of the full-size grid, in weights. cell: (r, c), so many rows and columns of it become one cell; a
-    cell holds weights of one tensor only. regions: the cells of each tensor (see ``Region``). labels: names of modules, each
-    with the rectangle of empty cells that is kept free for it. marks: texts at cells inside a tensor's, where a part of it
-    begins, such as ``Q`` of a fused projection or ``row 2000`` of a band.
+    Args:
+        rows: of the full-size grid, in weights.
+        columns: of the full-size grid, in weights.
+        blocks: where the weights of each tensor go.
+        cell: (r, c): r rows and c columns of the full-size grid become one cell. A cell holds weights of one tensor only.
+        regions: the cells of each tensor (see ``Region``).
+        labels: names of modules, each with the rectangle of empty cells that is kept free for it.
+        marks: texts at cells inside a tensor's, where a part of it begins, such as ``Q`` of a fused projection or ``row 2000``
+            of a band.
     """
 
     rows: int
@@ -50,21 +55,21 @@ class Layout:
         return tuple(self._by_tensor)
 
     def blocks_of(self, tensor: str) -> tuple[Block | Curve, ...]:
-        """The blocks and curves of one tensor, by their first weight; none for a tensor that has no place here."""
+        """Return the blocks and curves of one tensor, by their first weight; none if the tensor has no place here."""
         return self._by_tensor.get(tensor, ())
 
     def only(self, tensor: str) -> Layout:
-        """The same grid with the blocks of one tensor, no regions and no labels: little to send to another process."""
+        """Return the same grid with the blocks of one tensor, no regions and no labels: little to send to another process."""
         return Layout(self.rows, self.columns, self.cell, self.blocks_of(tensor))
 
     def weights_of(self, tensor: str) -> int:
-        """Number of weights of one tensor that have a place."""
+        """Return the number of weights of one tensor that have a place."""
         return sum(block.size for block in self.blocks_of(tensor))
 
     def blocks_in(self, rectangle: Rect) -> tuple[Block | Curve, ...]:
-        """The blocks and curves that may have weights in *rectangle* (row, column, height, width, in cells), in order.
+        """Return the blocks and curves that may have weights in *rectangle* (row, column, height, width, in cells), in order.
 
-        Each counts with all of the rectangle that it stays in.
+        Each counts with the whole rectangle that it stays in.
         """
         top, left, height, width = rectangle
         bounds = self._bounds
@@ -72,10 +77,11 @@ class Layout:
         return tuple(self.blocks[place] for place in np.flatnonzero(met).tolist())
 
     def refined(self, cell: tuple[int, int]) -> Layout:
-        """The same picture in smaller cells: *cell*, whose sides divide those of the layout's own.
+        """Return the same picture in smaller cells: *cell*, whose sides divide those of the layout's own.
 
-        Raises ``NotDrawable`` for curves and for cells of one line, whose weights are in no rectangle that could be divided;
-        ``ValueError`` where a side does not divide.
+        Raises:
+            NotDrawable: the layout has curves, or cells of one line, whose weights are in no rectangle that could be divided.
+            ValueError: a side does not divide.
         """
         (r, c), (high, wide) = self.cell, cell
         if min(cell) < 1 or r % high or c % wide:
@@ -96,7 +102,11 @@ class Layout:
         return replace(finer, regions=regions, labels=labels, marks=marks)
 
     def cell_of(self, tensor: str, index: int) -> tuple[int, int]:
-        """(row, column) of the cell of the weight with flat index *index*. Raises ``ValueError`` where it has no place."""
+        """Return (row, column) of the cell that holds the weight with flat index *index*.
+
+        Raises:
+            ValueError: the weight has no place.
+        """
         for block in self.blocks_of(tensor):
             if not block.start <= index < block.stop:
                 continue
@@ -108,12 +118,13 @@ class Layout:
         raise ValueError(f"weight {index} of {tensor!r} has no place in the layout")
 
     def validate(self, shapes: Mapping[str, tuple[int, ...]], max_cells: int | None = None) -> Layout:
-        """Itself, if every weight of tensors of these *shapes* has one place of its own inside the grid.
+        """Return the layout itself, if every weight of tensors of these *shapes* has one place of its own inside the grid.
 
-        Raises ``ValueError`` that says what is wrong: a block that leaves the grid or its tensor, weights without a place or
-        with two, two weights in one place, two tensors in one cell, a region or label outside, more than *max_cells* cells
-        a side.
-        Takes time and memory by blocks and cells, not by weights.
+        Time and memory depend on the number of blocks and cells, not of weights.
+
+        Raises:
+            ValueError: says what is wrong: a block that leaves the grid or its tensor, weights without a place or with two, two
+                weights in one place, two tensors in one cell, a region or label outside, more than *max_cells* cells per side.
         """
         _check(self, shapes, max_cells)
         return self

@@ -15,7 +15,7 @@ _ONE_ROW = 64  # a vector of so many weights is one row; a longer one is folded
 
 
 def drawable_sizes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-    """Number of weights of each tensor that has any. Raises ``NotDrawable`` where none has."""
+    """Return the number of weights of each tensor that has any. Raises ``NotDrawable`` if none has."""
     sizes = {name: size for name, shape in shapes.items() if (size := math.prod(shape))}
     if not sizes:
         raise NotDrawable("there are no weights to draw")
@@ -23,9 +23,10 @@ def drawable_sizes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
 
 
 def weights_per_cell(sizes: Iterable[int], cells: int) -> int:
-    """The smallest k for which tensors of these *sizes*, each in whole cells of k weights, take at most *cells* cells.
+    """Return the smallest k for which tensors of these *sizes*, in whole cells of k weights each, take at most *cells* cells.
 
-    Raises ``NotDrawable`` where there are more tensors than cells.
+    Raises:
+        NotDrawable: there are more tensors than cells.
     """
     each = np.array([size for size in sizes if size], dtype=np.int64)
     if len(each) > cells:
@@ -45,11 +46,19 @@ def weights_per_cell(sizes: Iterable[int], cells: int) -> int:
 def flat_run(
     name: str, size: int, rect: Rect, first: int = 0, cell: tuple[int, int] = (1, 1)
 ) -> tuple[tuple[Block, ...], Region]:
-    """The weights of one tensor, r·c consecutive ones a cell, row after row of cells through a rectangle.
+    """Return blocks and region of one tensor in a rectangle: r·c consecutive weights per cell, row after row of cells.
 
-    rect: (row, column, height, width) in cells; first: the number of the cell in it that takes the first weights;
-    cell: (r, c) of the layout. Weights go line by line inside a cell; the last cell may hold fewer. Returns the blocks
-    and the region. Raises ``ValueError`` where the weights do not fit.
+    Weights go line by line inside a cell. The last cell may hold fewer.
+
+    Args:
+        name: of the tensor.
+        size: number of its weights.
+        rect: (row, column, height, width) in cells.
+        first: the number of the cell in it that takes the first weights.
+        cell: (r, c) of the layout.
+
+    Raises:
+        ValueError: the weights do not fit.
     """
     top, left, height, width = rect
     per_cell = cell[0] * cell[1]
@@ -101,9 +110,9 @@ def _in_cells(name: str, start: int, weights: int, row: int, column: int, width:
 
 
 def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
-    """The 2-D form of a tensor, (rows, columns): rows are output units (the first dimension), columns all the rest.
+    """Return the 2-D form of a tensor, (rows, columns): rows are output units (the first dimension), columns all the rest.
 
-    A vector is one row; one number is 1×1.
+    A vector is one row; a scalar is 1×1.
     """
     if len(shape) < 2:
         return 1, math.prod(shape)
@@ -111,19 +120,22 @@ def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def is_vector(shape: tuple[int, ...]) -> bool:
-    """True where at most one side of the 2-D form is longer than 1: order is all that its picture can show."""
+    """Return True if at most one side of the 2-D form is longer than 1, so that a picture can only show the order."""
     return min(matrix_shape(shape)) <= 1
 
 
 def vector_columns(cells: int) -> int:
-    """How many cells of a folded vector are one row: all of a short one, else a power of two that makes a wide strip."""
+    """Return the length of a row, in cells, of a wrapped vector.
+
+    It is the whole of a short vector, else a power of two that makes a wide strip.
+    """
     if cells <= _ONE_ROW:
         return max(cells, 1)
     return 1 << math.ceil(math.log2(1.5 * math.sqrt(cells)))
 
 
 def label_rows(side: int) -> int:
-    """Rows of cells that one line of text takes in a whole picture of about *side* cells a side.
+    """Return how many rows of cells a line of text takes in a whole picture of about *side* cells per side.
 
     Renderers draw a picture of fewer than 500 cells larger, and write larger beside or in a large one.
     """
@@ -132,10 +144,13 @@ def label_rows(side: int) -> int:
 
 
 def matrix_layout(name: str, shape: tuple[int, ...], max_cells: int | None = 1024) -> Layout:
-    """The layout of one tensor's own picture, at most *max_cells* cells a side (``None``: one weight a cell).
+    """Return the layout of one tensor's own picture, at most *max_cells* cells per side (``None``: one weight per cell).
 
-    A matrix keeps its form: rows are output units, columns the rest, each side reduced as far as it must be. A vector is
-    folded into a strip, row after row, each cell consecutive weights. Raises ``NotDrawable`` for a tensor without weights.
+    A matrix keeps its form: rows are output units, columns the rest, and each side is reduced as far as it must be. A vector is
+    wrapped into a strip, row after row, each cell consecutive weights.
+
+    Raises:
+        NotDrawable: the tensor has no weights.
     """
     size = drawable_sizes({name: shape})[name]
     if is_vector(shape):

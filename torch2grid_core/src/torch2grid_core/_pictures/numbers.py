@@ -20,8 +20,13 @@ _AT_ONCE = 1 << 16  # numbers that become text together
 class Numbers:
     """The numbers of a tensor, or of a part of one.
 
-    values: of the dtype of the tensor, in its shape. indices: for each dimension the indices that are written beside it;
-    empty: from 0 on. Raises ``ValueError`` for indices of other lengths than the sides, and for what is no array of numbers.
+    Args:
+        values: of the dtype of the tensor, in its shape.
+        indices: for each dimension, the indices that are written beside it; empty: from 0 upwards.
+        title: of the panel.
+
+    Raises:
+        ValueError: the indices do not have the lengths of the sides, or *values* is not an array of numbers.
     """
 
     values: Array
@@ -43,14 +48,14 @@ class Numbers:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of what a line holds: the indices that it is at, and the numbers along the last dimension."""
+        """Names of the columns of a line: the indices, then the numbers along the last dimension."""
         if self.values.ndim < 2:
             return ("index", "value") if self.values.ndim else ("value",)
         heads = ("row",) if self.values.ndim == 2 else tuple(f"dimension {each}" for each in range(self.values.ndim - 1))
         return (*heads, *map(str, self.indices[-1]))
 
     def lines(self) -> Iterator[tuple[tuple[int, ...], list[str]]]:
-        """Each line: its indices, and its numbers as the shortest texts that are read back as the same numbers."""
+        """Yield each line: its indices, and its numbers as the shortest texts that are read back as the same numbers."""
         if self.values.ndim == 0:
             yield (), number_texts(self.values.reshape(1))
             return

@@ -15,10 +15,14 @@ from torch2grid_core._data.steps import short_name, step_of
 class PageOrigin:
     """What a page is of. Its text comes from files: show it through ``visible``, and make names of files safe.
 
-    source: where the checkpoint was opened, as messages show it, without credentials; of a comparison or a series, the last.
-    sources: of all of them, in their order. model: a short name for people: of the file without its ending, or of the folder.
-    metadata: what the checkpoint says of itself. part: which part of the file is shown, ``all`` for several, empty where it has
-    none. step: of the training, as the metadata state it, else the name of the file; ``None`` where neither does.
+    Args:
+        source: where the checkpoint was opened, as messages show it, without credentials; for a comparison or a series, the
+            last one.
+        sources: all of them, in their order.
+        model: a short name for people: that of the file without its ending, or of the folder.
+        metadata: what the checkpoint says of itself.
+        part: which part of the file is shown; ``all`` for several, empty where it has none.
+        step: of the training, as the metadata state it, else the name of the file; ``None`` where neither does.
     """
 
     source: str = ""
@@ -30,7 +34,7 @@ class PageOrigin:
 
     @classmethod
     def of(cls, *checkpoints: Checkpoint) -> PageOrigin:
-        """The origin of what is drawn of *checkpoints*, the first to the last. Nothing of them is read."""
+        """Return the origin of what is drawn of *checkpoints*, the first to the last. Nothing of them is read."""
         if not checkpoints:
             return cls()
         last = checkpoints[-1]

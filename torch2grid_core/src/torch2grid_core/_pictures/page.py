@@ -56,11 +56,18 @@ def in_a_line(self: Any) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows under named columns. formats: column → ``format()`` specification for its numbers. totals: how many rows at the end
-    sum up the others; a DataFrame is without these.
+    """Rows under named columns.
 
-    Rows of any iterable become tuples. Raises ``ValueError`` for a row that has not one cell for each column, for a cell that
-    is no text, number, truth value or ``None``, and for a format of no column, or that its numbers cannot have.
+    Args:
+        columns: their names.
+        rows: of any iterables, which become tuples.
+        title: of the table.
+        formats: column → ``format()`` specification for its numbers.
+        totals: how many rows at the end sum up the others. A DataFrame leaves these out.
+
+    Raises:
+        ValueError: a row has not one cell for each column; a cell is not a text, number, truth value or ``None``; a format is
+            for a column that is not there, or does not fit its numbers.
     """
 
     columns: tuple[str, ...]
@@ -96,10 +103,14 @@ class Table:
         return self
 
     def to_pandas(self) -> Any:
-        """The table as a ``pandas.DataFrame``, numbers as they are; ``None``, a figure of nothing, as NaN among numbers.
+        """Return the table as a ``pandas.DataFrame``, numbers as they are.
+
+        ``None``, where there is no figure, is NaN among numbers.
 
         Rows of totals are left out: pandas sums up by itself, and would count them twice.
-        Raises ``UsageError`` where pandas is not installed.
+
+        Raises:
+            UsageError: pandas is not installed.
         """
         try:
             import pandas as pd
@@ -114,11 +125,11 @@ class Table:
         return pd.DataFrame(found).set_axis(list(self.columns), axis="columns")
 
     def texts(self) -> list[tuple[str, ...]]:
-        """The rows as text, numbers by their column's format."""
+        """Return the rows as text, numbers by their column's format."""
         return list(zip(*self.column_texts(), strict=True))
 
     def column_texts(self) -> list[list[str]]:
-        """The same, column by column."""
+        """Return the same, column by column."""
         columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.columns)
         return [_texts(values, self.formats.get(name, "")) for name, values in zip(self.columns, columns, strict=True)]
 
@@ -165,8 +176,10 @@ def _seen(text: str, value: Any) -> str:
 class Marginal:
     """A value for each row, or each column, of a grid's cells, drawn beside the heatmap.
 
-    values: float, (rows,) or (columns,). label: what a value is. names: (place in cells, text), written at the bars that they
-    name, as far as there is room; the first first.
+    Args:
+        values: float, (rows,) or (columns,).
+        label: what a value is.
+        names: (place in cells, text), written at the bars that they name while there is room, in this order.
     """
 
     values: Array
@@ -180,16 +193,29 @@ class Marginal:
 
 @dataclass(frozen=True, eq=False)
 class Heatmap:
-    """A grid in colours. rows, columns: what an index along each side counts; empty: the side has no ticks.
+    """A grid in colours.
 
-    row_names: (place in cells from the top, text), written beside the picture instead of indices; column_names: the same from
-    the left, below it. label: text of the colour bar, what a cell is. boundaries: draw the regions' outlines. labels: name the
-    regions where there is room. row_marginal, column_marginal: a value for each row and column of cells, as long as the side.
-    row_indices, column_indices: the indices that *rows* and *columns* count, of a part of a tensor; ``None``: from 0 on.
-    row_runs, column_runs: (first cell, indices) of each stretch that *rows* and *columns* count anew, as matrices side by side
-    do; empty: the side is one stretch.
-    steady: the colour bar keeps room for all that it may have to say, so that it stays in its place from frame to frame.
-    Raises ``ValueError`` for a marginal of another length, and for fields of other types.
+    Args:
+        grid: the cells.
+        scale: limits and shape of the colours.
+        title: of the panel.
+        rows: what an index along the rows counts; empty: the side has no ticks.
+        columns: the same along the columns.
+        label: text of the colour bar: what a cell is.
+        boundaries: draw the regions' outlines.
+        labels: name the regions where there is room.
+        row_names: (place in cells from the top, text), written beside the picture instead of indices.
+        row_marginal: a value for each row of cells, as long as the side.
+        column_marginal: a value for each column of cells.
+        row_indices: the indices that *rows* counts, for a part of a tensor; ``None``: from 0 upwards.
+        column_indices: the indices that *columns* counts.
+        column_names: (place in cells from the left, text), written below the picture.
+        steady: the colour bar keeps room for all that it may have to say, so that it stays in its place from frame to frame.
+        row_runs: (first cell, indices) of each stretch that *rows* counts anew, for matrices side by side; empty: one stretch.
+        column_runs: the same for *columns*.
+
+    Raises:
+        ValueError: a marginal has another length, or a field another type.
     """
 
     grid: Grid
@@ -238,11 +264,11 @@ class Heatmap:
                 raise ValueError(f"{side}_marginal has shape {np.shape(marginal.values)}, the grid {length} {side}s")
 
     def row_index(self, place: int) -> int:
-        """The index to write at weight *place* from the top."""
+        """Return the index to write at weight *place* from the top."""
         return _index_at(self.row_indices, place)
 
     def column_index(self, place: int) -> int:
-        """The index to write at weight *place* from the left."""
+        """Return the index to write at weight *place* from the left."""
         return _index_at(self.column_indices, place)
 
     def as_table(self) -> Table:
@@ -271,9 +297,15 @@ def _index_at(indices: range | None, place: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """Colours as they are. rgb: uint8, (rows, columns, 3). caption: a line below the picture.
+    """Colours as they are.
 
-    Raises ``ValueError`` for another shape or dtype.
+    Args:
+        rgb: uint8, (rows, columns, 3).
+        title: of the panel.
+        caption: a line below the picture.
+
+    Raises:
+        ValueError: another shape or dtype.
     """
 
     rgb: Array
@@ -301,13 +333,25 @@ class Image:
 
 @dataclass(frozen=True, eq=False)
 class Histogram:
-    """Counts between edges. edges: float64, (n+1,); counts: int64, (n,).
+    """Counts between edges.
 
-    below, above: counts outside the edges; nan: not-a-number weights. log: counts on a logarithmic axis. marks: named
-    positions, drawn as lines. summary: a few named figures, shown in a box. curves: name → float64, (n,), what to hold the
-    bars against, such as the counts that a law would give: a count for each bar, need not be whole, NaN where there is none;
-    drawn as lines over the bars. Raises ``ValueError`` where edges, counts and curves do not fit, for edges that fall or are
-    not finite, for counts that are negative or not whole, and for curves below 0.
+    Args:
+        edges: float64, (n+1,).
+        counts: int64, (n,).
+        title: of the panel.
+        xlabel: what the edges are.
+        below: count below the first edge.
+        above: count above the last edge.
+        nan: number of weights that are NaN.
+        log: counts on a logarithmic axis.
+        marks: named positions, drawn as lines.
+        summary: a few named figures, shown in a box.
+        curves: name → float64, (n,): what to compare the bars with, such as the counts that a law would give. A count for each
+            bar, not necessarily whole, NaN where there is none; drawn as lines over the bars.
+
+    Raises:
+        ValueError: edges, counts and curves do not fit; edges fall or are not finite; counts are negative or not whole; a curve
+            is below 0.
     """
 
     edges: Array
@@ -366,12 +410,23 @@ class Histogram:
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """One or more named series over a common x. x: float64, (n,); y: name → float64, (n,), NaN where there is no point.
+    """One or more named series over a common x.
 
-    xticks: names of the n places, written instead of numbers; empty: the numbers of x. log: a logarithmic y axis; xlog: a
-    logarithmic x axis, which shows no point at 0 or below. marks: named levels of y, drawn as lines across; xmarks: named
-    places on the x axis, drawn as upright lines. flags: place (0 … n−1) → what is wrong there, as ``3 NaN``, marked upright.
-    Raises ``ValueError`` for a series or names of another length than x.
+    Args:
+        x: float64, (n,).
+        y: name → float64, (n,), NaN where there is no point.
+        title: of the panel.
+        xlabel: what x is.
+        ylabel: what y is.
+        xticks: names of the n places, written instead of numbers; empty: the numbers of x.
+        log: a logarithmic y axis.
+        marks: named levels of y, drawn as lines across.
+        flags: place (0 … n−1) → what is wrong there, as ``3 NaN``, marked upright.
+        xlog: a logarithmic x axis, which shows no point at 0 or below.
+        xmarks: named places on the x axis, drawn as upright lines.
+
+    Raises:
+        ValueError: a series or the names have another length than x.
     """
 
     x: Array
@@ -414,12 +469,23 @@ class Line:
 
 @dataclass(frozen=True, eq=False)
 class Scatter:
-    """Points by two figures, one for each tensor or unit, say. x, y: float64, (n,); no point is shown where either is NaN.
+    """Points by two figures, for example one point for each tensor or unit.
 
-    names: of the n points, shown where there is room or where one is pointed at. groups: the group of each point, which has a
-    colour and a line in the legend. log, xlog: logarithmic axes of y and of x, which show no point at 0 or below. marks: named
-    levels of y, drawn as lines across; xmarks: named places on the x axis, drawn as upright lines. Raises ``ValueError`` where
-    lengths differ.
+    Args:
+        x: float64, (n,). No point is shown where x or y is NaN.
+        y: float64, (n,).
+        title: of the panel.
+        xlabel: what x is.
+        ylabel: what y is.
+        names: of the n points, shown where there is room or where one is pointed at.
+        groups: the group of each point, which has a colour and a line in the legend.
+        log: a logarithmic y axis, which shows no point at 0 or below.
+        xlog: the same for x.
+        marks: named levels of y, drawn as lines across.
+        xmarks: named places on the x axis, drawn as upright lines.
+
+    Raises:
+        ValueError: lengths differ.
     """
 
     x: Array
@@ -463,10 +529,19 @@ class Scatter:
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """Quantiles along an axis, drawn as nested bands. levels: n of 0…1; values: float64, (n, len(labels)).
+    """Quantiles along an axis, drawn as nested bands.
 
-    bend: half-width of the linear middle of an asinh axis; 0: the axis is linear. flags: place of a label → what is wrong
-    there, as ``3 NaN``, written beside it. Raises ``ValueError`` for values of another shape.
+    Args:
+        labels: of the places along the axis.
+        levels: n of 0…1.
+        values: float64, (n, len(labels)).
+        title: of the panel.
+        ylabel: what a value is.
+        flags: place of a label → what is wrong there, as ``3 NaN``, written beside it.
+        bend: half-width of the linear middle of an asinh axis; 0: the axis is linear.
+
+    Raises:
+        ValueError: *values* has another shape.
     """
 
     labels: tuple[str, ...]
@@ -503,10 +578,19 @@ class Band:
 
 @dataclass(frozen=True, eq=False)
 class Ridges:
-    """Distributions one above the other, from the first label on top, over one axis.
+    """Distributions one above the other over one axis, the first label on top.
 
-    edges: float64, (n+1,), of the bars; shares: float64, (len(labels), n), the share of each label's values that is in each
-    bar, NaN where it has none. bend, flags: see ``Band``. Raises ``ValueError`` for shares of another shape.
+    Args:
+        labels: of the distributions.
+        edges: of the bars, float64, (n+1,).
+        shares: the share of each label's values that is in each bar, float64, (len(labels), n); NaN where it has none.
+        title: of the panel.
+        xlabel: what the edges are.
+        flags: see ``Band``.
+        bend: see ``Band``.
+
+    Raises:
+        ValueError: *shares* has another shape.
     """
 
     labels: tuple[str, ...]
@@ -541,9 +625,19 @@ class Ridges:
 
 @dataclass(frozen=True, eq=False)
 class Bar:
-    """A value for each label. values: float64, (len(labels),). marks: named levels, drawn as lines across.
+    """A value for each label.
 
-    flags, bend: see ``Band``. Raises ``ValueError`` for values of another shape.
+    Args:
+        labels: of the bars.
+        values: float64, (len(labels),).
+        title: of the panel.
+        ylabel: what a value is.
+        marks: named levels, drawn as lines across.
+        flags: see ``Band``.
+        bend: see ``Band``.
+
+    Raises:
+        ValueError: *values* has another shape.
     """
 
     labels: tuple[str, ...]
@@ -574,9 +668,17 @@ class Bar:
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
-    """Five quantiles for each label. values: float64, (5, len(labels)): low whisker, quartiles, high whisker.
+    """Five quantiles for each label.
 
-    flags: see ``Band``. Raises ``ValueError`` for values of another shape.
+    Args:
+        labels: of the boxes.
+        values: float64, (5, len(labels)): low whisker, quartiles, high whisker.
+        title: of the panel.
+        ylabel: what a value is.
+        flags: see ``Band``.
+
+    Raises:
+        ValueError: *values* has another shape.
     """
 
     labels: tuple[str, ...]
@@ -635,25 +737,33 @@ class Text:
 class Page:
     """Something to look at: a name, a title and panels.
 
-    name: of the file without ending; may come from a file, so writers make it safe. folder: below the output folder.
-    title: what follows its first ``" · "`` is a subtitle where a renderer has one.
-    columns: panels side by side. kind: ``picture`` or ``table`` (a table goes to stdout unless a file is asked for).
-    about: the tensor that the page shows, with shape and dtype, for the index of the output folder; of an overview,
-    ``tensors``: the names of those it shows.
-    formats: always written in these formats (``text`` is stdout) instead of the run's; empty: as the run asks.
-    data: the JSON object that the page is, where its format is ``json``; ``None``: its panels as tables.
-    wide: so many of the first panels each take a whole row, above the columns.
-    notes: lines for the person who runs torch2grid, each said once, on stderr.
-    opens: where one file takes several pages, this is the first.
-    frame: (place from 1 on, of how many), of a page that is one of a sequence: a mark shows how far it has come.
-    places: of each panel its (row, column) in a table, ``()`` for panels one after the other. A renderer that can draws the
-    panels of a row with a name in *row_names* small, under *column_names* and *column_notes*, such as the limits that the
-    panels of a column share; those of rows without a name with their titles. Columns side by side whose names are the same but
-    for one number, and whose notes are the same, share a head and a scale of counts; a row that has no column of those above
-    it begins another table.
-    origin: what the page is of; torch2grid fills it in, an author leaves it alone.
-    Raises ``ValueError`` for another kind, for a panel without ``as_table``, for places of another number than panels, and for
-    fields of other types.
+    Args:
+        name: of the file without ending. It may come from a file, so writers make it safe.
+        title: what follows its first ``" · "`` is a subtitle where a renderer has one.
+        panels: what is on the page.
+        folder: below the output folder.
+        columns: panels side by side.
+        kind: ``picture`` or ``table`` (a table goes to stdout unless a file is asked for).
+        about: the tensor that the page shows, with shape and dtype, for the index of the output folder; for an overview,
+            ``tensors``: the names of those it shows.
+        formats: always write the page in these formats (``text`` is stdout) instead of the run's; empty: as the run asks.
+        data: the JSON object that the page is, where its format is ``json``; ``None``: its panels as tables.
+        wide: so many of the first panels each take a whole row, above the columns.
+        notes: lines for the person who runs torch2grid, each printed once, on stderr.
+        origin: what the page is of. torch2grid fills it in; an author leaves it alone.
+        opens: this is the first page where one file takes several.
+        frame: (place from 1 upwards, of how many), for a page that is one of a sequence. A mark shows the progress.
+        places: (row, column) of each panel in a table; ``()`` for panels one after the other. Columns side by side share a head
+            and a scale of counts if their names are the same but for one number, and their notes are the same. A row without
+            any column of those above it begins another table.
+        row_names: names of the rows of *places*. A renderer that can draws the panels of a named row small, under
+            *column_names* and *column_notes*, and those of other rows with their titles.
+        column_names: names of the columns of *places*.
+        column_notes: what the panels of a column share, such as their limits.
+
+    Raises:
+        ValueError: another kind, a panel without ``as_table``, another number of places than of panels, or a field of another
+            type.
     """
 
     name: str
@@ -728,28 +838,38 @@ class Page:
         return f"<Page {visible(name, 80)!r}: {counted(len(self.panels), 'panel')}>"
 
     def plot(self, ax: Any = None, *, colormap: str | None = None) -> Any:
-        """Draw the page into *ax*, matplotlib axes of yours, or into a new figure, and return the axes.
+        """Draw the page into *ax*, your matplotlib axes, or into a new figure, and return the axes.
 
-        Nothing else of the figure changes: there is no colour bar (``figure.colorbar(ax.images[0], ax=ax)`` makes one), and
-        several panels share the place of the axes, fitted to the size that these have now; more than nine are one image.
-        colormap: a name; ``None`` for the default of each scale.
-        Raises ``UsageError`` where ``torch2grid`` is not imported, which does the drawing, and for anything but axes.
+        Nothing else of the figure changes. There is no colour bar (``figure.colorbar(ax.images[0], ax=ax)`` makes one). Several
+        panels share the place of the axes, fitted to the size that these have now; more than nine are one image.
+
+        Args:
+            ax: the axes; ``None`` makes a new figure.
+            colormap: a name; ``None`` for the default of each scale.
+
+        Raises:
+            UsageError: ``torch2grid``, which does the drawing, is not imported, or *ax* is not axes.
         """
         return drawn_into(self, ax, colormap)
 
     def save(self, path: str | os.PathLike[str], format: str = "") -> list[Path]:
         """Write the page to *path*, a file with a known ending or a folder, and return the paths.
 
-        format: comma-separated for several; unless given, ``png`` for a picture and ``csv`` for a table in a folder.
-        Raises ``UsageError`` for an unknown format, and where ``torch2grid`` is not imported, which does the writing.
+        Args:
+            path: the file or the folder.
+            format: comma-separated for several; unless given, ``png`` for a picture and ``csv`` for a table in a folder.
+
+        Raises:
+            UsageError: the format is unknown, or ``torch2grid``, which does the writing, is not imported.
         """
         written: list[Path] = saved_as(self, path, format)
         return written
 
     def to_pandas(self) -> Any:
-        """The only table of the page as a ``pandas.DataFrame``; of a page with one panel, that panel's numbers.
+        """Return the only table of the page as a ``pandas.DataFrame``; for a page with one panel, that panel's numbers.
 
-        Raises ``UsageError`` where there are several: each of ``panels`` has ``as_table().to_pandas()``.
+        Raises:
+            UsageError: there are several: each of ``panels`` has ``as_table().to_pandas()``.
         """
         tables = [panel for panel in self.panels if isinstance(panel, Table)] or list(self.panels)
         if len(tables) != 1:
@@ -757,7 +877,7 @@ class Page:
         return tables[0].as_table().to_pandas()
 
     def of_slice(self, slice: str) -> Page:
-        """The same page, its title with the *slice* that was taken of each tensor, as ``Settings.slice`` has it.
+        """Return the same page with the *slice* that was taken of each tensor in its title, as ``Settings.slice`` has it.
 
         A page of one tensor that says what was taken of it (``about["taken"]``) has that in its title.
         """
@@ -769,7 +889,7 @@ class Page:
         return made
 
     def with_origin(self, origin: PageOrigin | None) -> Page:
-        """The same page with *origin*; itself where that is its own."""
+        """Return the same page with *origin*; itself if that is its own."""
         if origin is self.origin:
             return self
         made = copy(self)  # nothing is checked again: this is done for every page, in workers too
@@ -778,10 +898,10 @@ class Page:
 
 
 def table_lines(table: Table) -> list[str]:
-    """*table* as aligned lines: its title (where it has one), a header, a rule, and a line for each row.
+    """Return *table* as aligned lines: its title (where it has one), a header, a rule, and a line for each row.
 
-    A column of numbers is aligned at the right, one that holds text at the left. Text passes through ``visible``, so a
-    tensor's name cannot move the cursor or break the line; wide characters count two columns.
+    A column of numbers is aligned at the right, a column of text at the left. Text passes through ``visible``, so a tensor's
+    name cannot move the cursor or break the line. Wide characters count two columns.
     """
     columns = []
     for place, (name, texts) in enumerate(zip(table.columns, table.column_texts(), strict=True)):
@@ -801,7 +921,7 @@ def table_lines(table: Table) -> list[str]:
 
 
 def text_lines(page: Page) -> list[str]:
-    """A page as plain text: its title and every panel as a table."""
+    """Return a page as plain text: its title and every panel as a table."""
     lines = [visible(page.title, _TITLE)] if page.title else []
     for panel in page.panels:
         lines += table_lines(panel.as_table())

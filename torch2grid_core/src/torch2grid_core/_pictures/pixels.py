@@ -47,9 +47,12 @@ _SHADES = "·░▒▓█"  # from about nothing to the limit and beyond
 
 @lru_cache(maxsize=32)
 def colormap(name: str) -> Array:
-    """The map *name* as uint8, (256, 3), read-only. Raises ``UsageError`` for a name that nobody knows.
+    """Return the map *name* as uint8, (256, 3), read-only.
 
-    Our own two need numpy alone; any other name is looked up in matplotlib, where that is installed.
+    Our own two need numpy alone. Any other name is looked up in matplotlib, if that is installed.
+
+    Raises:
+        UsageError: no map has this name.
     """
     if name in _OWN:
         anchors = np.array([[int(text[i : i + 2], 16) for i in (1, 3, 5)] for text in _OWN[name]], dtype=np.float64)
@@ -75,21 +78,37 @@ def _from_matplotlib(name: str) -> Array:
 
 
 def default_map(scale: ColorScale) -> str:
-    """The name of the map for a scale when none is asked for: diverging about 0, else sequential."""
+    """Return the name of the map for a scale when none is asked for: diverging about 0, else sequential."""
     return DIVERGING if scale.diverging else SEQUENTIAL
 
 
 def signals(name: str, dark: bool = False) -> Signals:
-    """The colours for what is no place on the map *name*. dark: on a dark ground. Raises ``UsageError`` for an unknown map."""
+    """Return the colours for values that have no place on the map *name*.
+
+    Args:
+        name: of the map.
+        dark: for a dark background.
+
+    Raises:
+        UsageError: no map has this name.
+    """
     return signals_beside(colormap(name), dark)
 
 
 def paint(grid: Grid, scale: ColorScale, name: str | None = None, dark: bool = False) -> Array:
-    """The grid in colours: uint8, (rows, columns, 3).
+    """Return the grid in colours: uint8, (rows, columns, 3).
 
-    A value takes level ``floor(256 · fraction)`` of its map, so a colour tells the value within 1/512 of the range. What is
-    beyond the limits, NaN, ±Inf, or no weight takes the colours that ``signals`` gives for the map. dark: for a dark ground.
-    Raises ``UsageError`` for an unknown map.
+    A value takes level ``floor(256 · fraction)`` of its map, so a colour tells the value within 1/512 of the range. A cell
+    beyond the limits, with NaN or ±Inf, or without a weight takes the colours that ``signals`` gives for the map.
+
+    Args:
+        grid: what is painted.
+        scale: limits and shape of the colours.
+        name: of the map; ``None`` for the default of the scale.
+        dark: for a dark background.
+
+    Raises:
+        UsageError: no map has this name.
     """
     name = name or default_map(scale)
     table, marks = colormap(name), signals(name, dark)
@@ -114,13 +133,19 @@ def _paint(values: Array, counts: Array, scale: ColorScale, table: Array, marks:
 
 
 def half_blocks(grid: Grid, scale: ColorScale, width: int, rows: int, color: bool, colormap: str | None = None) -> list[str]:
-    """*grid* as at most *rows* lines of at most *width* characters, all of one length.
+    """Return *grid* as at most *rows* lines of at most *width* characters, all of one length.
 
-    With colour, a character is two pixels, one above the other, by ``▀`` with 24-bit ANSI colours; each line ends with a
-    reset. Without, a character is one cell of about twice its width in height, by shade: ``·░▒▓█`` from 0 (or the low limit,
-    where the scale is not diverging) to a limit, ``!`` for NaN or Inf, a space for no weight. Cells that do not fit are
-    reduced further the way ``grid.reduce`` says; a grid smaller than the room is enlarged by a whole factor. A grid without
-    cells gives no lines. Raises ``ValueError`` for no room, ``UsageError`` for an unknown map.
+    - With colour, a character is two pixels, one above the other, by ``▀`` with 24-bit ANSI colours. Each line ends with a
+      reset.
+    - Without colour, a character is one cell of about twice its width in height, by shade: ``·░▒▓█`` from 0 (or the low limit,
+      if the scale is not diverging) to a limit, ``!`` for NaN or Inf, a space for no weight.
+
+    Cells that do not fit are reduced further as ``grid.reduce`` says. A grid smaller than the room is enlarged by a whole
+    factor. A grid without cells gives no lines.
+
+    Raises:
+        ValueError: there is no room.
+        UsageError: no map has this name.
     """
     if width < 1 or rows < 1:
         raise ValueError(f"no room for a picture in {width}×{rows} characters")
@@ -135,9 +160,14 @@ def half_blocks(grid: Grid, scale: ColorScale, width: int, rows: int, color: boo
 
 
 def character_cells(shape: tuple[int, int], width: int, rows: int) -> tuple[Fraction, Fraction]:
-    """How many cells, (down, across), of a grid of *shape* a character of ``half_blocks`` stands for; below 1: a part of one.
+    """Return how many cells, (down, across), of a grid of *shape* a character of ``half_blocks`` stands for.
 
-    width, rows: the room that ``half_blocks`` is given.
+    A number below 1 means that a character is a part of one cell.
+
+    Args:
+        shape: of the grid, in cells.
+        width: of the room that ``half_blocks`` is given.
+        rows: of that room.
     """
     step = _step(shape, 2 * rows, width)
     factor = _enlarged((-(-shape[0] // step), -(-shape[1] // step)), width, rows)
@@ -150,9 +180,17 @@ def _enlarged(shape: tuple[int, int], width: int, rows: int) -> int:
 
 
 def half_blocks_rgb(rgb: Array, width: int, rows: int) -> list[str]:
-    """*rgb*, uint8 of shape (rows, columns, 3), as ``half_blocks`` draws with colour: groups of pixels become their mean.
+    """Return *rgb* as ``half_blocks`` draws with colour: groups of pixels become their mean.
 
-    A picture without pixels gives no lines. Raises ``ValueError`` for no room.
+    A picture without pixels gives no lines.
+
+    Args:
+        rgb: uint8, (rows, columns, 3).
+        width: most characters per line.
+        rows: most lines.
+
+    Raises:
+        ValueError: there is no room.
     """
     if width < 1 or rows < 1:
         raise ValueError(f"no room for a picture in {width}×{rows} characters")
@@ -237,11 +275,17 @@ def _grouped(how: np.ufunc, values: Array, starts: tuple[Array, Array]) -> Array
 
 
 def encode_png(rgb: Array, title: str = "", dpi: int = 100) -> bytes:
-    """*rgb*, uint8 (rows, columns, 3), or 4 with how much of each pixel is covered, as a PNG file, the same bytes each time.
+    """Return *rgb* as a PNG file, the same bytes each time.
 
-    Rows are not filtered: cells have few colours and no gradients, and are a third smaller, and faster, without. title: kept
-    in the file's ``Title``. dpi: pixels an inch, for programs that print. Raises ``ValueError`` for another shape or dtype,
-    or for no pixels.
+    Rows are not filtered: cells have few colours and no gradients, and are a third smaller, and faster, without.
+
+    Args:
+        rgb: uint8 (rows, columns, 3), or 4 with how much of each pixel is covered.
+        title: kept in the file's ``Title``.
+        dpi: pixels per inch, for programs that print.
+
+    Raises:
+        ValueError: another shape or dtype, or no pixels.
     """
     if rgb.ndim != 3 or rgb.shape[2] not in _PNG_KINDS or rgb.dtype != np.uint8 or not rgb.size:
         raise ValueError(f"pixels are uint8 of shape (rows, columns, 3 or 4), not {rgb.dtype} of {rgb.shape}")

@@ -266,13 +266,15 @@ def whole(layout: Layout, name: str, array: Any, reduce: str) -> PartResult:
 
 
 def reduce_array(array: Array | Grid, reduce: str, max_cells: int) -> Grid:
-    """A 2-D array, or a grid, with at most *max_cells* cells a side: r×c old cells become one, each side as needed.
+    """Return a 2-D array, or a grid, with at most *max_cells* cells per side: r×c old cells become one, each side as needed.
 
-    An array holds one weight a cell. A grid keeps its regions and what is empty; the weights of its cells count. No cell
-    mixes regions: it holds the weights of one, those of others are left out (see ``sole_owners``). Cells that hold several
-    weights already are reduced in their own way again where that is known (the largest of largest magnitudes, the mean of
-    means), since another would be neither.
-    Raises ``ValueError`` for anything but two dimensions, and for an unknown reduction.
+    An array holds one weight per cell. A grid keeps its regions and its empty cells, and the weights of its cells count. No
+    cell mixes regions: it holds the weights of one, and leaves those of others out (see ``sole_owners``). Cells that hold
+    several weights already are reduced in their own way again where that is known (the largest of largest magnitudes, the mean
+    of means), because another reduction would be neither.
+
+    Raises:
+        ValueError: not two dimensions, or an unknown reduction.
     """
     rule = reduction(reduce)
     if isinstance(array, Grid):

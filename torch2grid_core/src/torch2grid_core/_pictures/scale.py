@@ -19,10 +19,15 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True)
 class ColorScale:
-    """Limits and shape of a colour scale. ``diverging`` says that 0 is its middle.
+    """Limits and shape of a colour scale.
 
-    over, under: share of the drawn, finite cells beyond the limits. bend: half-width of the linear middle of an asinh scale;
-    0: a thousandth of the larger limit.
+    Args:
+        low: the value at the beginning of the colours.
+        high: the value at their end.
+        kind: linear, or asinh: linear near 0 and logarithmic beyond.
+        over: share of the drawn, finite cells above the limits.
+        under: share of the drawn, finite cells below the limits.
+        bend: half-width of the linear middle of an asinh scale; 0: a thousandth of the larger limit.
     """
 
     low: float
@@ -37,7 +42,7 @@ class ColorScale:
 
     @property
     def diverging(self) -> bool:
-        """True for limits that are symmetric about 0."""
+        """True if the limits are symmetric about 0, which is then the middle of the colours."""
         return self.low < 0 < self.high and math.isclose(-self.low, self.high, rel_tol=1e-6)
 
     @property
@@ -46,7 +51,7 @@ class ColorScale:
         return self.bend or max(abs(self.low), abs(self.high)) * 1e-3
 
     def fraction(self, values: Array) -> Array:
-        """Place of each value on the map as float64: 0 at *low*, 1 at *high*, outside for values beyond."""
+        """Return the place of each value on the map as float64: 0 at *low*, 1 at *high*, outside for values beyond."""
         values = np.asarray(values, dtype=np.float64)
         low, high = self._bend(np.float64(self.low)), self._bend(np.float64(self.high))
         with np.errstate(invalid="ignore", over="ignore"):
@@ -54,7 +59,7 @@ class ColorScale:
         return fraction
 
     def value(self, fraction: Array) -> Array:
-        """The inverse of ``fraction``."""
+        """Return the inverse of ``fraction``."""
         low, high = self._bend(np.float64(self.low)), self._bend(np.float64(self.high))
         bent = low + np.asarray(fraction, dtype=np.float64) * (high - low)
         if not self._bent:
@@ -77,13 +82,20 @@ def color_scale(
     clip: float = DEFAULT_CLIP,
     limits: tuple[float, float] | None = None,
 ) -> ColorScale:
-    """One scale for one or more grids.
+    """Return one scale for one or more grids.
 
-    kind: ``symmetric`` is ±q with q the *clip* quantile of the drawn cells' absolute values; ``minmax`` goes from the
-    (1−clip) to the clip quantile of the values; ``asinh`` is symmetric, linear near 0 and logarithmic beyond; ``auto`` is
-    symmetric where a value is negative, else minmax from 0 or the low quantile, whichever is lower. A grid without variation
-    gets limits around its value, never a zero range. *limits* overrides the quantiles, as do the limits that all grids have.
-    Raises ``ValueError`` for low ≥ high.
+    A grid without variation gets limits around its value, never a zero range.
+
+    Args:
+        grids: what is drawn.
+        kind: ``symmetric`` is ±q with q the *clip* quantile of the drawn cells' absolute values; ``minmax`` goes from the
+            (1−clip) to the clip quantile of the values; ``asinh`` is symmetric, linear near 0 and logarithmic beyond; ``auto``
+            is symmetric if a value is negative, else minmax from 0 or the low quantile, whichever is lower.
+        clip: the quantile that the limits are taken from.
+        limits: override the quantiles, as do the limits that all grids have.
+
+    Raises:
+        ValueError: the low limit is not below the high one.
     """
     kind = cast(ScaleKind, FORMER.get(kind, kind))
     given = [grids] if isinstance(grids, Grid) else list(grids)

@@ -29,8 +29,10 @@ _Part = tuple[Any, Array, Array, _Reduced]  # index in the window, counts, weigh
 class Window:
     """The cells of a rectangle.
 
-    planes: reduction → float32, (height, width): NaN where a weight of the cell is NaN, 0 where there is no weight. counts:
-    int64, same shape, weights per cell. rectangle: (row, column, height, width) in the grid.
+    Args:
+        planes: reduction → float32, (height, width): NaN where a weight of the cell is NaN, 0 where there is no weight.
+        counts: weights per cell, int64, same shape.
+        rectangle: (row, column, height, width) in the grid.
     """
 
     planes: Mapping[str, Array]
@@ -54,12 +56,15 @@ class Window:
 def raster_window(
     layout: Layout, tensors: Mapping[str, LazyTensor], rectangle: Rect, reductions: Sequence[str] = ("mean",)
 ) -> Window:
-    """The cells of *layout* in *rectangle* (row, column, height, width), each by all of *reductions*.
+    """Return the cells of *layout* in *rectangle* (row, column, height, width), each by all of *reductions*.
 
-    Of a contiguous tensor only the rows are read that the rectangle needs; another one is gathered. A tensor that is not among
-    *tensors* stays empty. Record checksums are not verified. Raises ``ValueError`` for an unknown reduction, for a rectangle
-    that leaves the grid, and for a tensor that has not as many weights as its layout; ``LoadError`` where the bytes are not
-    there.
+    Of a contiguous tensor, only the rows that the rectangle needs are read; any other tensor is gathered. A tensor that is not
+    among *tensors* stays empty. Checksums of records are not verified.
+
+    Raises:
+        ValueError: an unknown reduction, a rectangle that leaves the grid, or a tensor with another number of weights than its
+            layout has.
+        LoadError: the bytes are not there.
     """
     top, left, height, width = rectangle
     if min(rectangle) < 0 or top + height > layout.shape[0] or left + width > layout.shape[1]:
@@ -214,16 +219,19 @@ class CellWeights:
 
     @property
     def is_run(self) -> bool:
-        """True where they are all weights from *first* to *last*."""
+        """True if they are all weights from *first* to *last*."""
         return self.last - self.first + 1 == self.weights
 
 
 def weights_of_cell(layout: Layout, row: int, column: int) -> tuple[CellWeights, ...]:
-    """Which weights the cell at (*row*, *column*) of the reduced grid holds, by tensor; nothing for an empty cell.
+    """Return which weights the cell at (*row*, *column*) of the reduced grid holds, by tensor; nothing for an empty cell.
 
     A block must be nested: each step at least as long as all smaller steps of that direction reach together, as in every
-    ready-made layout; weights of another block may be missed. Time goes by blocks and by the rows and columns of a cell.
-    Raises ``IndexError`` outside the grid.
+    ready-made layout. Weights of another block may be missed. The time depends on the number of blocks and on the rows and
+    columns of a cell.
+
+    Raises:
+        IndexError: the cell is outside the grid.
     """
     if not (0 <= row < layout.shape[0] and 0 <= column < layout.shape[1]):
         raise IndexError(f"cell ({row}, {column}) is outside a grid of {layout.shape}")

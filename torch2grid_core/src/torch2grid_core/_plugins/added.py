@@ -20,9 +20,15 @@ def settings_of(manager: PluginManager) -> Mapping[str, Setting]:
 
 
 def settings_from(manager: PluginManager, given: Mapping[str, Any], **usual: Any) -> Settings:
-    """The settings of keyword arguments, plugins' own among them. usual: where these say nothing.
+    """Return the settings of keyword arguments, plugins' own included.
 
-    Raises ``UsageError`` for an unknown name, with the nearest, and for a wrong value.
+    Args:
+        manager: knows the plugins.
+        given: the keyword arguments.
+        usual: values of fields that these do not set.
+
+    Raises:
+        UsageError: a value is wrong, or a name unknown; the error has the nearest name.
     """
     known = FIELDS if set(given) <= set(FIELDS) else settings_of(manager)
     pairs: list[tuple[Setting, Any]] = []

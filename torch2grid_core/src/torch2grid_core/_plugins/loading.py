@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class GuardedLoader:
-    """A loader whose failures cost its plugin a line: one that cannot sniff is passed over."""
+    """A loader whose failures are reported as its plugin's, in one line. If it cannot sniff, it is passed over."""
 
     def __init__(self, provided: Provided, options: dict[str, str] | None = None) -> None:
         self.name, self._provided, self._options = provided.name, provided, options
@@ -25,7 +25,7 @@ class GuardedLoader:
         self._loader: Any = None
 
     def sniff(self, source: Source) -> int:
-        """What the loader says, 0 where it fails."""
+        """Return what the loader says, 0 if it fails."""
         try:
             loader = self._create()
             found = call(loader, loader.sniff, source)
@@ -37,7 +37,7 @@ class GuardedLoader:
             return 0
 
     def load(self, source: Source) -> Checkpoint:
-        """The checkpoint. Raises ``LoadError``, or ``PluginError`` for anything else that the loader raises."""
+        """Return the checkpoint. Raises ``LoadError``, or ``PluginError`` for anything else that the loader raises."""
         from torch2grid_core._data.checkpoint import Checkpoint
 
         loader = self._create()
@@ -48,7 +48,7 @@ class GuardedLoader:
         return checkpoint
 
     def inside(self, source: Source) -> Source | None:
-        """What the archive *source* holds, ``None`` where it is none. Raises ``LoadError``, ``PluginError``."""
+        """Return what the archive *source* holds, ``None`` if it is not an archive. Raises ``LoadError``, ``PluginError``."""
         from torch2grid_core._data.guarded import guarded_source
         from torch2grid_core._data.source import is_source
 
@@ -61,7 +61,7 @@ class GuardedLoader:
         return None if found is None else guarded_source(found, self._provided.origin)
 
     def runs(self, source: Source) -> Sequence[Action]:
-        """What the loader says that a reader of its format would run of *source*; nothing where it fails."""
+        """Return what the loader says that a reader of its format would run of *source*; nothing if it fails."""
         from torch2grid_core._data.checkpoint import Action
 
         try:

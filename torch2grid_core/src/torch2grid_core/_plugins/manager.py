@@ -52,8 +52,8 @@ _INSTANCE = "registered"  # the source of an instance that is added by hand
 class PluginManager:
     """Records of plugins, and the names of what they bring. Nothing here is global: each caller makes its own.
 
-    A name is kept by what comes with torch2grid, then by what the user named (a file, something registered), see
-    ``Precedence``; two installed plugins with one name are reached as ``distribution/name`` only.
+    A name belongs first to what comes with torch2grid, then to what the user named (a file, something registered); see
+    ``Precedence``. Two installed plugins with one name are reached as ``distribution/name`` only.
     """
 
     def __init__(self, records: Iterable[PluginRecord] = ()) -> None:
@@ -66,10 +66,13 @@ class PluginManager:
 
     @classmethod
     def discover(cls, *, third_party: bool = True, disabled: Collection[str] = (), files: Iterable[str] = ()) -> PluginManager:
-        """The manager of what is installed and of *files*.
+        """Return the manager of what is installed and of *files*.
 
-        third_party: False leaves only what comes with torch2grid. disabled: names of plugins or distributions, beside those
-        in the variable ``TORCH2GRID_DISABLE_PLUGINS`` (comma-separated); they are never imported.
+        Args:
+            third_party: False leaves only what comes with torch2grid.
+            disabled: names of plugins or distributions that are never imported. Those in the variable
+                ``TORCH2GRID_DISABLE_PLUGINS`` (comma-separated) are added.
+            files: Python files with plugins.
         """
         variable = [name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",")]
         wanted_off = {*disabled, *filter(None, variable)}
@@ -91,8 +94,10 @@ class PluginManager:
     def add(self, instance: Any) -> None:
         """Register a ready instance of any kind under its name.
 
-        It takes the place of an instance of that kind and name that was registered before. Raises ``UsageError`` for an
-        instance of no kind.
+        It replaces an instance of that kind and name that was registered before.
+
+        Raises:
+            UsageError: the instance is of no kind.
         """
         kind = kind_of(type(instance))
         if kind is None:
@@ -107,8 +112,10 @@ class PluginManager:
     def register(self, plugin: Any, name: str = "") -> PluginRecord:
         """Add a plugin: a module or object with hook implementations, or a class of some kind.
 
-        It takes the place of what was registered before under that name from the same module and class. Raises ``PluginError``
-        for one that cannot be used.
+        It replaces what was registered before under that name from the same module and class.
+
+        Raises:
+            PluginError: it cannot be used.
         """
         own = name or getattr(plugin, "__name__", type(plugin).__name__).rpartition(".")[2]
         record = PluginRecord(own, "", "", _python_path(plugin), Precedence.GIVEN)
@@ -126,7 +133,7 @@ class PluginManager:
         return record
 
     def names(self, kind: str) -> dict[str, Provided]:
-        """What is there of one kind, by the name that reaches it, sorted."""
+        """Return what there is of one kind, sorted, by the name that reaches it."""
         listed = {}
         for name, owners in self._index(kind).items():
             free = [each for each in owners if not each.taken_by]
@@ -135,7 +142,11 @@ class PluginManager:
         return dict(sorted(listed.items()))
 
     def find(self, kind: str, name: str) -> Provided:
-        """The thing of that name. Raises ``UsageError``: unknown (with the nearest names), or claimed by two plugins."""
+        """Return the thing of that name.
+
+        Raises:
+            UsageError: the name is unknown (the error has the nearest ones), or two plugins claim it.
+        """
         owner, slash, short = name.rpartition("/")
         owner = normalized(owner)
         candidates = [
@@ -155,7 +166,7 @@ class PluginManager:
         raise UsageError(f"unknown {kind} {name!r}{self._why_missing(kind, name)}")
 
     def to_install(self, kind: str, name: str) -> str:
-        """How to install what is known to bring *name*, a scheme of a source's; empty where nothing is."""
+        """Return how to install what is known to bring *name*, a scheme of a source's; empty if nothing is known."""
         known = _ELSEWHERE.get(kind, {}).get(name)
         return f"pip install '{known}'" if known else ""
 
@@ -172,11 +183,15 @@ class PluginManager:
         return did_you_mean(name, valid)
 
     def create(self, kind: str, spec: Any) -> Any:
-        """An instance by ``NAME:key=value,…`` or ``{NAME: {key: value}}``; an instance as it is.
+        """Return an instance by ``NAME:key=value,…`` or ``{NAME: {key: value}}``; an instance is returned as it is.
 
-        ``{NAME: value}`` sets the first option, or its ``flag_field``, as the flag ``--NAME VALUE`` of a filter does.
-        An option that is a ``Checkpoint`` is opened: its value is what ``open`` takes. Raises ``UsageError``, also for a class,
-        and for an instance of another kind, ``LoadError``, or ``PluginError``.
+        ``{NAME: value}`` sets the first option, or its ``flag_field``, as the flag ``--NAME VALUE`` of a filter does. An option
+        that is a ``Checkpoint`` is opened: its value is what ``open`` takes.
+
+        Raises:
+            UsageError: a wrong name or option, a class, or an instance of another kind.
+            LoadError: an option's checkpoint cannot be opened.
+            PluginError: the plugin fails.
         """
         if not isinstance(spec, (str, Mapping)):
             of_kind(spec, kind)
@@ -196,18 +211,22 @@ class PluginManager:
         }
 
     def usual(self, kind: str, name: str) -> str:
-        """*name*, or the only one there is of a kind."""
+        """Return *name*, or the only one that there is of a kind."""
         names = self.names(kind)
         return name if name in names or len(names) != 1 else next(iter(names))
 
     def given(self, kind: str) -> list[str]:
-        """The names of one kind that the user's own files, and what was registered, bring."""
+        """Return the names of one kind that come from the user's own files and from what was registered."""
         return [name for name, each in self.names(kind).items() if each.record.precedence is Precedence.GIVEN]
 
     def with_transformer(self, settings: Settings, usual: str | None = DEFAULT_TRANSFORMER) -> Settings:
-        """*settings* with the transformer that ``plugin`` names, or *usual* (``None``: none). Raises ``UsageError``.
+        """Return *settings* with the transformer that ``plugin`` names, or *usual* (``None``: none).
 
-        One that could be streamed and overrides a step that keeps it from that is noted, since it costs time and memory.
+        If a transformer could be streamed but overrides a step that prevents it, a note says so, because it costs time and
+        memory.
+
+        Raises:
+            UsageError: the transformer is unknown, or an option of it is wrong.
         """
         spec = settings.plugin
         name = "" if spec is None else spec_name(spec).rpartition("/")[2]
@@ -227,9 +246,11 @@ class PluginManager:
         return replace(settings, transformer=transformer, transformer_name=name)
 
     def loaders(self, place: Any, forced: str = "", accepts: str = "bytes") -> list[GuardedLoader]:
-        """The loaders that may open *place*: all that accept what it is, or the one that *forced* names.
+        """Return the loaders that may open *place*: all that accept what it is, or the one that *forced* names.
 
-        Raises ``Torch2GridError`` where none is installed, ``UsageError`` for an unknown one, or one that opens something else.
+        Raises:
+            Torch2GridError: no loader is installed.
+            UsageError: *forced* is unknown, or opens something else.
         """
         if forced:
             name, options = split_spec(forced)
@@ -244,10 +265,13 @@ class PluginManager:
         return found
 
     def source(self, location: str | Path) -> str | Path | Source:
-        """The source at a location such as ``s3://bucket/key``; a path as it is. Nothing is asked of a plugin for a path.
+        """Return the source at a location such as ``s3://bucket/key``; a path is returned as it is, and no plugin is asked.
 
-        Its opener gets the location as it was given, the scheme in lower case.
-        Raises ``LoadError`` where no plugin opens its scheme, ``UsageError`` where two do.
+        The opener gets the location as it was given, the scheme in lower case.
+
+        Raises:
+            LoadError: no plugin opens its scheme.
+            UsageError: two plugins do.
         """
         from torch2grid_core._data.guarded import guarded_source
         from torch2grid_core._data.source import is_source
@@ -263,9 +287,11 @@ class PluginManager:
         return guarded_source(found, origin, shown)
 
     def target(self, location: str | Path) -> Target | None:
-        """The folder at a location such as ``s3://bucket/folder``, to write to; ``None`` for a path.
+        """Return the folder at a location such as ``s3://bucket/folder``, to write to; ``None`` for a path.
 
-        Raises ``LoadError`` where no plugin opens its scheme or it cannot be written to, ``UsageError`` where two open it.
+        Raises:
+            LoadError: no plugin opens its scheme, or it cannot be written to.
+            UsageError: two plugins open it.
         """
         opened = self._opener(location)
         if opened is None:
@@ -293,12 +319,16 @@ class PluginManager:
         return chosen.create(), chosen.origin, without_secrets(str(location)), f"{scheme.lower()}://{rest}"
 
     def open(self, place: Any, loader: str = "", *, raw: bool = False) -> Checkpoint:
-        """The checkpoint in *place* by the loader that knows its content best, or by *loader*.
+        """Return the checkpoint in *place*, opened by the loader that knows its content best, or by *loader*.
 
-        place: a path, a location such as ``s3://bucket/key``, a ``Source``, or a live object.
+        Args:
+            place: a path, a location such as ``s3://bucket/key``, a ``Source``, or a live object.
+            loader: name of a loader; without it, each loader is asked.
+            raw: show what is stored, without what decoders make of it.
 
-        raw: what is stored, without what decoders make of it. Raises ``LoadError`` for a file that no loader opens,
-        ``UsageError`` for two that claim it, two decoders that claim one tensor, or an unknown loader.
+        Raises:
+            LoadError: no loader opens the file.
+            UsageError: two loaders claim the file, two decoders claim one tensor, or the loader is unknown.
         """
         from torch2grid_core._data.opening import open_checkpoint
         from torch2grid_core._data.source import ObjectSource, is_source
@@ -329,9 +359,10 @@ class PluginManager:
         return provided.create({field: flag_value(value, options[field].type)})
 
     def renderer_for(self, format: str, forced: str = "") -> Provided:
-        """The renderer that writes *format*: the one that *forced* names where it does.
+        """Return the renderer that writes *format*: the one that *forced* names, if it does.
 
-        Raises ``UsageError`` when none or more than one does, and for an unknown name.
+        Raises:
+            UsageError: none or more than one does, or the name is unknown.
         """
         renderers = self.names("renderer")
         chosen = self.find("renderer", split_spec(forced)[0]) if forced else None
@@ -348,15 +379,15 @@ class PluginManager:
         raise UsageError(f"unknown format {format!r}{did_you_mean(format, self.formats())}")
 
     def formats(self) -> list[str]:
-        """Every format that an installed renderer writes, sorted."""
+        """Return every format that an installed renderer writes, sorted."""
         return sorted({name for each in self.names("renderer").values() for name in each.facts.get("formats", ())})
 
     def listens(self) -> bool:
-        """True when a plugin implements ``torch2grid_written``, so that pages must stay whole until they are written."""
+        """Return True if a plugin implements ``torch2grid_written``, so that pages must stay whole until they are written."""
         return any(record.listens() for record in self.records)
 
     def written(self, page: Page, path: Path, run: Settings) -> None:
-        """Send the one event to every plugin. One that fails is reported once, at the end."""
+        """Send the one event to every plugin. A plugin that fails is reported once, at the end."""
         for record in self.records:
             try:
                 record.written(page=page, path=path, run=run)
@@ -364,12 +395,12 @@ class PluginManager:
                 record.blame(error, "torch2grid_written")
 
     def trace(self, error: BaseException) -> None:
-        """Show the traceback of an error that is told in a line and ends nothing: on stderr, where ``--debug`` asks for it."""
+        """Show on stderr the traceback of an error that is reported in a line and ends nothing, if ``--debug`` asks for it."""
         if self.debug:
             print(traced(error), file=sys.stderr)
 
     def note(self, line: str) -> None:
-        """Remember one line for the person, once."""
+        """Remember one line for the user, once."""
         if line not in self._notes:
             self._notes.append(line)
 
@@ -379,7 +410,7 @@ class PluginManager:
         return tuple(self._notes)
 
     def problems(self) -> list[str]:
-        """Lines for stderr: of each plugin or listener that failed, and each plugin that lost or took a name or has remarks."""
+        """Return lines for stderr: one for each plugin or listener that failed, lost or took a name, or has remarks."""
         lines = [line for record in self.records if record.status != "disabled" for line in record.lines()]
         return lines + self._notes + [line for lost in self._conflicts.values() for line in lost]
 

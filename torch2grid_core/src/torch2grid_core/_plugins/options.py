@@ -16,7 +16,14 @@ from torch2grid_core._guard import describe_value
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """One option of a plugin: a dataclass field. default: ``dataclasses.MISSING`` where it has none."""
+    """One option of a plugin: a dataclass field.
+
+    Args:
+        name: of the field.
+        type: of its values.
+        default: ``dataclasses.MISSING`` if it has none.
+        help: what ``--help`` says.
+    """
 
     name: str
     type: Any

@@ -28,7 +28,10 @@ Status = Literal["ok", "disabled", "failed"]
 
 
 class Precedence(IntEnum):
-    """Who keeps a name that several plugins bring: the first of these; of installed ones nobody, they are reached in full."""
+    """Says which plugin keeps a name that several bring: the first of these.
+
+    Among installed plugins none keeps it; they are reached by their full names.
+    """
 
     BASE = 0  # what comes with torch2grid, by its entry point's group
     GIVEN = 1  # what the user named: a file, or something registered from Python
@@ -37,10 +40,13 @@ class Precedence(IntEnum):
 
 @dataclass
 class PluginRecord:
-    """A plugin that was found. source: its entry point, file or class.
+    """A plugin that was found.
 
-    faults: why it failed, or what did of the things that it brings: by what the fault is about, in one line each, with the
-    traceback for ``--debug``. remarks: what its user should know though it works. seconds: what importing it took.
+    Attributes:
+        source: its entry point, file or class.
+        faults: why the plugin failed, or things that it brings: for each, one line and the traceback for ``--debug``.
+        remarks: what its user should know although it works.
+        seconds: time that its import took.
     """
 
     name: str
@@ -72,16 +78,16 @@ class PluginRecord:
         return "; ".join(text for text, _ in self.faults.values())
 
     def fail(self, reason: str, cause: BaseException | None = None) -> None:
-        """Unregister the whole plugin; *reason* is its row and its line."""
+        """Unregister the whole plugin. *reason* is what its row and its line say."""
         self.status, self.faults = "failed", {"": (reason, traced(cause) if cause else "")}
         self._hooks, self._bare, self.provided = None, [], {}
 
     def disable(self, reason: str) -> None:
-        """Nothing of it is used, for a *reason* of the user's."""
+        """Use nothing of the plugin, for a *reason* of the user's."""
         self.status, self.faults = "disabled", {"": (reason, "")}
 
     def fault(self, text: str) -> None:
-        """Note something of it that cannot be used, beside what can."""
+        """Note that something of the plugin cannot be used. The rest can."""
         self.faults.setdefault(text, (text, ""))
 
     def remark(self, text: str) -> None:
@@ -90,13 +96,17 @@ class PluginRecord:
             self.remarks.append(text)
 
     def all_remarks(self) -> list[str]:
-        """Those for its user, and those for its author, which stand in listings and nowhere else."""
+        """Return the remarks for its user, and those for its author, which stand in listings and nowhere else."""
         return [*self.remarks, *([DEPRECATED] if self.listens() else [])]
 
     def blame(self, error: Torch2GridError, about: str = "") -> None:
-        """Keep the failure of something that it brings: a line says which thing failed, and how; of one thing, the first.
+        """Keep the failure of something that the plugin brings.
 
-        about: what failed, where the error does not say so.
+        A line says which thing failed, and how; for one thing, the first.
+
+        Args:
+            error: what was raised.
+            about: what failed, if the error does not say so.
         """
         of = error if isinstance(error, PluginError) else None
         if of and not about and of.kind != "plugin":
@@ -106,12 +116,12 @@ class PluginRecord:
         self.faults.setdefault(about or told, (told, traced(error)))
 
     def lines(self) -> list[str]:
-        """The lines that a user sees of it: one of each fault, else one of its remarks."""
+        """Return the lines that a user sees of it: one for each fault, or else one for its remarks."""
         told = [text for text, _ in self.faults.values()] or ["; ".join(self.remarks)]
         return [self._of_it(each) for each in told if each]
 
     def traces(self) -> list[str]:
-        """The tracebacks of its faults."""
+        """Return the tracebacks of its faults."""
         return [trace for _, trace in self.faults.values() if trace]
 
     def _of_it(self, told: str) -> str:
@@ -170,7 +180,10 @@ class PluginRecord:
             self.fail(self.error or f"brings nothing: {nothing}")
 
     def provides(self, kind: str) -> list[Provided]:
-        """What it brings of one kind; its hook is called once. A hook, or a thing of it, that fails marks the record."""
+        """Return what the plugin brings of one kind. Its hook is called once.
+
+        If the hook or a thing of it fails, the record says so.
+        """
         if self.status != "ok":
             return []
         if kind not in self.provided:
@@ -207,7 +220,7 @@ class PluginRecord:
         return sorted(found, key=lambda each: each.name)
 
     def listens(self) -> bool:
-        """True when it implements the event ``torch2grid_written``."""
+        """Return True if it implements the event ``torch2grid_written``."""
         return self._hooks is not None and bool(self._hooks.hook.torch2grid_written.get_hookimpls())
 
     def written(self, **event: Any) -> None:
@@ -264,14 +277,14 @@ class Provided:
 
     @cached_property
     def about(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """``ends`` and ``within`` of a decoder: the names that it is about. Raises ``PluginError`` where they are no texts."""
+        """``ends`` and ``within`` of a decoder: the names that it is about. Raises ``PluginError`` if they are not texts."""
         ends, within = (self.facts.get(word) or () for word in DECODER_WORDS)
         for word, given in zip(DECODER_WORDS, (ends, within), strict=True):
             check_texts(word, given, repr(self.name), self.origin)
         return tuple(ends), tuple(within)
 
     def load(self) -> type:
-        """The class. Raises ``PluginError`` when it cannot be imported or is of another kind."""
+        """Return the class. Raises ``PluginError`` if it cannot be imported or is of another kind."""
         if not isinstance(self.target, Lazy):
             return self.target if isinstance(self.target, type) else type(self.target)
         started = time.perf_counter()
@@ -283,7 +296,7 @@ class Provided:
         return cls  # type: ignore[no-any-return]
 
     def options(self) -> dict[str, Option]:
-        """Its options by name; imports the class. Raises ``PluginError`` where their types or defaults cannot be read."""
+        """Return its options by name; imports the class. Raises ``PluginError`` if their types or defaults cannot be read."""
         cls = self.load()
         with (
             guarded(self.origin, "options"),
@@ -300,7 +313,7 @@ class Provided:
         return {name: option for name, option in found.items() if name not in wrong}
 
     def create(self, given: Mapping[str, Any] | None = None) -> Any:
-        """A new instance with the options *given*. Raises ``UsageError`` for a wrong option."""
+        """Return a new instance with the options *given*. Raises ``UsageError`` for a wrong option."""
         if not isinstance(self.target, (type, Lazy)):
             return self.target
         cls = self.load()
@@ -311,7 +324,10 @@ class Provided:
         return instance
 
     def remark_mistakes(self) -> None:
-        """Note methods of its class that nothing calls, as misspelt ones: by listings, and by a run that uses it."""
+        """Note methods of its class that nothing calls, such as misspelt ones.
+
+        Listings call it, and a run that uses the class.
+        """
         if self.record.precedence is not Precedence.BASE:
             for mistake in mistakes(self.load()):
                 self.record.remark(f"{self.kind} {self.name!r}: {mistake}")

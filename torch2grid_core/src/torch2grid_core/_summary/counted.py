@@ -23,11 +23,24 @@ def counted_distribution(
     posinf: int = 0,
     neginf: int = 0,
 ) -> Distribution:
-    """The distribution of finite numbers that were counted by the upper 16 bits of their float32 patterns.
+    """Return the distribution of finite numbers that were counted by the upper 16 bits of their float32 patterns.
 
-    codes: those bits, distinct; counts: how many numbers have them, (n,) each. The other figures are of the finite numbers;
-    nan, posinf and neginf count what is not finite. Skewness, kurtosis and the sum of magnitudes come from the buckets, to
-    about 0.4 %. Raises ``ValueError`` for figures that contradict one another.
+    Skewness, kurtosis and the sum of magnitudes come from the buckets, to about 0.4 %.
+
+    Args:
+        codes: those bits, distinct, (n,).
+        counts: how many numbers have them, (n,).
+        mean: of the finite numbers.
+        std: of the finite numbers.
+        low: the least of the finite numbers.
+        high: the greatest of the finite numbers.
+        zeros: number of zeros.
+        nan: number of NaN.
+        posinf: number of +Inf.
+        neginf: number of −Inf.
+
+    Raises:
+        ValueError: figures contradict one another.
     """
     codes, counts = np.asarray(codes), np.asarray(counts, dtype=np.int64)
     if codes.shape != counts.shape or codes.ndim != 1 or (counts < 0).any():

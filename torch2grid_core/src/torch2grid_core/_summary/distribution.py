@@ -112,9 +112,15 @@ class Distribution(Figures):
     def of_each(
         cls, numbers: Array, sizes: Sequence[int], thresholds: Sequence[float] = (), brief: bool = False
     ) -> list[Distribution]:
-        """The distributions of sets of weights that lie one after the other in *numbers* (1-D). sizes: of each, none is empty.
+        """Return the distributions of sets of weights that lie one after the other in *numbers* (1-D).
 
         Each is what ``update`` of its weights alone gives. Small sets are counted together, in a tenth of the time.
+
+        Args:
+            numbers: the weights of all sets.
+            sizes: of the sets, none of them empty.
+            thresholds: see ``Distribution``.
+            brief: see ``Distribution``.
         """
         lengths, found = np.asarray(sizes, np.intp), list[Distribution]()
         ends = np.cumsum(lengths)
@@ -317,7 +323,7 @@ class Distribution(Figures):
         return self._pending[1]
 
     def settle(self) -> Distribution:
-        """Itself, with the counter folded into the sparse buckets and given back."""
+        """Return itself, with the counter folded into the sparse buckets and given back."""
         if self._pending is not None:
             (key, counter), self._pending = self._pending, None
             if key is _BUCKETS:
@@ -338,7 +344,7 @@ class Distribution(Figures):
         return self
 
     def merge(self, other: Distribution) -> Distribution:
-        """Take *other* in and return itself; *other* stays as it is.
+        """Take *other* in and return itself. *other* stays as it is.
 
         What only one of them has is dropped: a threshold, or the figures that a brief one lacks.
         """

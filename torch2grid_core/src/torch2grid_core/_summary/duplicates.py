@@ -146,9 +146,12 @@ def _tile_signs(tile: int) -> Array:
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """Units that say the same. units: indices of dimension 0, increasing; each of the others repeats the first.
+    """Units that repeat one another.
 
-    equal: those that equal the first weight for weight. cosine: the least cosine between the first and another.
+    Args:
+        units: indices of dimension 0, increasing. Each of the others repeats the first.
+        equal: those that equal the first weight for weight.
+        cosine: the least cosine between the first and another.
     """
 
     units: tuple[int, ...]
@@ -158,7 +161,13 @@ class DuplicateGroup:
 
 @dataclass(frozen=True)
 class DuplicateUnits:
-    """The duplicates among the output units of a tensor. units: how many there are; compared: False where they were not."""
+    """The duplicates among the output units of a tensor.
+
+    Args:
+        units: how many units there are.
+        compared: False if they were not compared.
+        groups: units that repeat one another.
+    """
 
     units: int
     compared: bool

@@ -17,7 +17,7 @@ from torch2grid_core._summary.not_finite import ALL_FINITE, NotFiniteCount
 
 
 class Figures(ABC):
-    """What can be asked of a ``Distribution``, which see for how exact each figure is."""
+    """The figures of a ``Distribution``, which says how exact each of them is."""
 
     __slots__ = ()
 
@@ -38,7 +38,7 @@ class Figures(ABC):
 
     @abstractmethod
     def settle(self) -> Figures:
-        """Itself, with everything that was counted folded in."""
+        """Return itself, with everything that was counted folded in."""
 
     @abstractmethod
     def _sorted(self) -> Points:
@@ -90,7 +90,7 @@ class Figures(ABC):
         return NotFiniteCount(nan, inf) if nan or inf else ALL_FINITE
 
     def near_zero(self, threshold: float) -> int:
-        """Number of weights with |w| < *threshold*, one of ``thresholds``. Raises ``KeyError`` for another."""
+        """Return the number of weights with |w| < *threshold*, one of ``thresholds``. Raises ``KeyError`` for another."""
         try:
             return self.settle()._near[self._thresholds.index(float(threshold))]
         except ValueError as error:
@@ -98,7 +98,7 @@ class Figures(ABC):
 
     @property
     def exact(self) -> bool:
-        """True where every weight is a bfloat16 number, so that quantiles and histograms are exact."""
+        """True if every weight is a bfloat16 number, so that quantiles and histograms are exact."""
         self._not_brief()
         return self.settle()._fineness is Fineness.EXACT
 
@@ -162,11 +162,11 @@ class Figures(ABC):
         return moments.count * moments.m4 / moments.m2**2 - 3 if moments.m2 > 0 else math.nan
 
     def quantile(self, level: float) -> float:
-        """The least weight that at least the share *level* (0…1) of the finite weights do not exceed."""
+        """Return the least weight that at least the share *level* (0…1) of the finite weights do not exceed."""
         return float(self.quantiles([level])[0])
 
     def quantiles(self, levels: Iterable[float]) -> Array:
-        """``quantile`` of each level, float64; NaN where there is no finite weight. Raises ``ValueError`` outside 0…1."""
+        """Return ``quantile`` of each level, float64; NaN if there is no finite weight. Raises ``ValueError`` outside 0…1."""
         self._not_brief()
         wanted = np.asarray(list(levels), dtype=np.float64)
         if not ((wanted >= 0) & (wanted <= 1)).all():
@@ -180,10 +180,13 @@ class Figures(ABC):
         return np.where(rank == 1, self._min, np.where(rank == count, self._max, found))
 
     def histogram(self, edges: Array) -> tuple[Array, int, int]:
-        """Weights between *edges*, as ``numpy.histogram`` counts them (the last edge belongs to the last bar).
+        """Count weights between *edges* as ``numpy.histogram`` does (the last edge belongs to the last bar).
 
-        Returns int64 counts, (n,) for n+1 edges, and how many finite weights lie below the first and above the last edge.
-        Raises ``ValueError`` for edges that do not increase.
+        Returns:
+            int64 counts, (n,) for n+1 edges, and how many finite weights lie below the first and above the last edge.
+
+        Raises:
+            ValueError: the edges do not increase.
         """
         self._not_brief()
         bounds = np.asarray(edges, dtype=np.float64)
@@ -199,10 +202,17 @@ class Figures(ABC):
 
 
 def first_index(tensor: LazyTensor, test: Callable[[Array], Array]) -> tuple[int, ...] | None:
-    """The index of the first weight (in C order) that *test* holds for; ``None`` where there is none.
+    """Return the index of the first weight (in C order) for which *test* is true; ``None`` if there is none.
 
-    test: from weights (1-D, float32 or float64; complex ones by magnitude, NaN where either part is) to bool of the same
-    length, such as ``numpy.isnan``. Reads the tensor from the start until the first one is found. Raises ``LoadError``.
+    The tensor is read from the start until the first one is found.
+
+    Args:
+        tensor: to read.
+        test: function of weights (1-D, float32 or float64; complex ones by magnitude, NaN if either part is) to bool of the
+            same length, such as ``numpy.isnan``.
+
+    Raises:
+        LoadError: bytes cannot be read.
     """
     for start, chunk in tensor.flat_chunks():
         values = as_float(chunk)

@@ -16,12 +16,21 @@ _ROW = 1 << 9  # weights of which the largest is looked up before single ones ar
 class LargestWeights:
     """The *count* weights of a tensor with the greatest |w|, with their places, and the first that are NaN or Inf.
 
-    indices: int64, (n,), flat (C order), by |w| from the largest, equal ones by place; values: float64, (n,), the weights
-    there, complex ones by magnitude. n is *count*, or how many finite weights there are.
-    lost_indices, lost_values: the same of NaN and Inf, the first *count* by place. not_finite: how many of those there are in
-    all. ``numpy.unravel_index`` makes an index of each dimension of a flat one.
+    ``numpy.unravel_index`` turns a flat index into an index for each dimension.
 
-    Raises ``ValueError`` for a *count* below 1.
+    Args:
+        count: how many weights to keep.
+
+    Attributes:
+        indices: int64, (n,), flat (C order), by |w| from the largest, equal ones by place. n is *count*, or the number of
+            finite weights if there are fewer.
+        values: float64, (n,), the weights there, complex ones by magnitude.
+        lost_indices: flat indices of the first *count* NaN and Inf, by place.
+        lost_values: the values there.
+        not_finite: how many NaN and Inf there are in all.
+
+    Raises:
+        ValueError: *count* is below 1.
     """
 
     def __init__(self, count: int) -> None:
@@ -33,7 +42,7 @@ class LargestWeights:
         self.not_finite = NotFiniteCount()
 
     def update(self, start: int, values: Array) -> None:
-        """Take the weights with the flat indices *start* and on: float32 or float64, 1-D, each weight once, in C order."""
+        """Take the weights from flat index *start* on: float32 or float64, 1-D, each weight once, in C order."""
         for first in range(0, len(values), _PIECE):
             self._take(start + first, values[first : first + _PIECE])
 
@@ -68,7 +77,7 @@ class LargestWeights:
         self.indices, self.values = indices[order], values[order]
 
     def merge(self, other: LargestWeights) -> LargestWeights:
-        """Take *other*, of other weights of the same tensor, in and return itself."""
+        """Take in *other*, of other weights of the same tensor, and return itself."""
         self._add(other.indices, other.values)
         indices = np.concatenate((self.lost_indices, other.lost_indices))
         order = np.argsort(indices, kind="stable")[: self.count]
@@ -78,7 +87,7 @@ class LargestWeights:
         return self
 
     def first(self, count: int) -> LargestWeights:
-        """The *count* largest of these: itself where it holds no more."""
+        """Return the *count* largest of these; itself if it holds no more."""
         if count >= self.count:
             return self
         found = LargestWeights(count)

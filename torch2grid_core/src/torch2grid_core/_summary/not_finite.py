@@ -14,7 +14,7 @@ _PIECE = 1 << 18  # weights looked at at once: what the cache holds
 
 @dataclass(frozen=True)
 class NotFiniteCount:
-    """How many of some weights are NaN, and how many +Inf or −Inf. True where there are any."""
+    """How many of some weights are NaN, and how many +Inf or −Inf. It is true if there are any."""
 
     nan: int = 0
     inf: int = 0
@@ -23,7 +23,7 @@ class NotFiniteCount:
         return bool(self.nan or self.inf)
 
     def merge(self, other: NotFiniteCount) -> NotFiniteCount:
-        """The count of these weights and those of *other* together."""
+        """Return the count of these weights and those of *other* together."""
         return NotFiniteCount(self.nan + other.nan, self.inf + other.inf) if other else self
 
     @property
@@ -36,9 +36,10 @@ ALL_FINITE = NotFiniteCount()
 
 
 def count_not_finite(values: Array) -> NotFiniteCount:
-    """The count of *values*: 1-D, float32 or float64 (see ``dtypes.as_float``).
+    """Return the count of NaN and Inf in *values*: 1-D, float32 or float64 (see ``dtypes.as_float``).
 
-    Two comparisons for each weight where all are finite, since the largest and the least of any that are not is none either.
+    It takes two comparisons per weight where all are finite: the largest and the least of any that are not finite are not
+    finite either.
     """
     found = ALL_FINITE
     for start in range(0, len(values), _PIECE):

@@ -19,13 +19,16 @@ _NARROW = 64  # kernels of up to so many weights are reduced place by place, lon
 class UnitProfile:
     """|max| and L2 norm of each unit of a tensor of *shape*.
 
-    An output unit is an index of dimension 0 (a row, a filter); an input unit one of dimension 1, over dimension 0 and the
-    kernel (a column, an input channel). Tensors of one dimension have output units only, a single number is one unit.
-    (A transposed convolution stores its inputs first; a grouped one counts inputs within a group.)
+    An output unit is an index of dimension 0 (a row, a filter). An input unit is an index of dimension 1, over dimension 0 and
+    the kernel (a column, an input channel). Tensors of one dimension have output units only; a scalar is one unit. (A
+    transposed convolution stores its inputs first; a grouped one counts inputs within a group.)
 
-    output_absmax, output_norm: float64, (shape[0],). input_absmax, input_norm: float64, (shape[1],), or ``None``.
-    A NaN weight makes both figures of its units NaN. |max| is exact; norms are sums of squares in float64, relative error
-    below 1e-12 for |w| between 1e-150 and 1e150, Inf or 0 beyond. Memory: four numbers a unit.
+    A NaN weight makes both figures of its units NaN. |max| is exact. Norms are sums of squares in float64, with a relative
+    error below 1e-12 for |w| between 1e-150 and 1e150, and Inf or 0 beyond. Memory: four numbers per unit.
+
+    Attributes:
+        output_absmax, output_norm: float64, (shape[0],).
+        input_absmax, input_norm: float64, (shape[1],), or ``None``.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -41,7 +44,7 @@ class UnitProfile:
 
     @classmethod
     def of_each(cls, shapes: Sequence[tuple[int, ...]], values: Array) -> list[UnitProfile]:
-        """The profiles of many small tensors of *shapes*, whose weights stand in *values* one after the other."""
+        """Return the profiles of many small tensors of *shapes*, whose weights stand in *values* one after the other."""
         found = [cls(shape) for shape in shapes]
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             for _, places, stacked in stacks(shapes, values):
@@ -75,9 +78,9 @@ class UnitProfile:
         return np.sqrt(self._input_squares) if len(self.shape) > 1 else None
 
     def update(self, start: int, values: Array) -> None:
-        """Take the weights with the flat indices *start* and on (C order): a 1-D real array, in chunks of any length.
+        """Take the weights from flat index *start* on (C order): a 1-D real array, in chunks of any length.
 
-        Each weight once, in any order of chunks. Raises ``ValueError`` for indices outside the shape.
+        Give each weight once; the chunks may come in any order. Raises ``ValueError`` for indices outside the shape.
         """
         self._update_and_sum(start, values)
 
@@ -161,7 +164,7 @@ class UnitProfile:
             whole[start : start + len(part)] = part
 
     def merge(self, other: UnitProfile) -> UnitProfile:
-        """Take *other*, the profile of other weights of the same tensor, in and return itself."""
+        """Take in *other*, the profile of other weights of the same tensor, and return itself."""
         if self.shape != other.shape:
             raise ValueError(f"profiles of shapes {self.shape} and {other.shape}")
         np.maximum(self.output_absmax, other.output_absmax, out=self.output_absmax)
