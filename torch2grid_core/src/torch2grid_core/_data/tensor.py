@@ -95,9 +95,7 @@ class LazyTensor:
     @property
     def span(self) -> int:
         """Number of stored elements from the first to the last that the tensor reaches; ``size`` where it is contiguous."""
-        if self.size == 0:
-            return 0
-        if self.strides is None:
+        if self.strides is None or self.size == 0:
             return self.size
         return 1 + sum((length - 1) * stride for length, stride in zip(self.shape, self.strides, strict=True))
 
@@ -116,12 +114,10 @@ class LazyTensor:
             raise LoadError(self.name, f"{len(self.shape)} dimensions with {len(self.strides)} strides")
         if min((*self.shape, self.offset, *(self.strides or ())), default=0) < 0:
             raise LoadError(self.name, "a negative length, stride or offset")
-        if self.size and (self.offset + self.span) * self.dtype.itemsize > self.storage.size:
-            raise LoadError(
-                self.name,
-                f"needs {(self.offset + self.span) * self.dtype.itemsize} bytes of a storage of {self.storage.size}",
-                "the file is cut short or wrong",
-            )
+        needed = (self.offset + self.span) * self.dtype.itemsize
+        if needed > self.storage.size and self.size:
+            reason = f"needs {needed} bytes of a storage of {self.storage.size}"
+            raise LoadError(self.name, reason, "the file is cut short or wrong")
         return self
 
     def distinct(self) -> LazyTensor:

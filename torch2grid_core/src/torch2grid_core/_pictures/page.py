@@ -151,7 +151,7 @@ def _formats(number: float, spec: str) -> bool:
 def _texts(values: Sequence[Cell], spec: str) -> list[str]:
     if spec and {*map(type, values)} == {float} and all(map(math.isfinite, values)):  # type: ignore[arg-type]
         texts = [format(value, spec) for value in values]  # what most columns are, in half the time
-        return [_seen(text, value) for text, value in zip(texts, values, strict=True)]
+        return [text if text.strip("-0.") else _seen(text, value) for text, value in zip(texts, values, strict=True)]
     return [_cell_text(value, spec) for value in values]
 
 
