@@ -121,7 +121,7 @@ class V(Renderer):
     def render(self, page, target, style, format):
         target.write(b"v")
 """,
-    "folders names 'w', which is none of its formats": """
+    "folders names 'w', which is not one of its formats": """
 class V(Renderer):
     "v"
     name, formats, folders = "v", ("v",), ("w",)
@@ -320,7 +320,7 @@ def test_where_warnings_are_errors_the_old_event_is_its_plugins_fault(tmp_path: 
         DIGITS, "--load-plugin", written(tmp_path, hook), cwd=tmp_path, env={"PYTHONWARNINGS": "error::DeprecationWarning"}
     )
     assert run.returncode == 1
-    assert "plugin 'mine' of mine.py: torch2grid_written goes in 0.3" in run.stderr
+    assert "plugin 'mine' of mine.py: torch2grid_written will be removed in 0.3" in run.stderr
 
 
 def test_a_default_format_that_nobody_writes_is_its_views_fault(tmp_path: Path) -> None:

@@ -307,7 +307,7 @@ def test_of_several_transformers_in_files_none_is_drawn_without_a_word(files: Pa
     body = "class {0}(GridTransformer):\n    name = '{0}'\n    def transform(self, tensors): return np.ones((2, 2))\n"
     (files / "own.py").write_text(HEAD + body.format("a") + body.format("b"))
     done = torch2grid("m.npz", "-o", "out", "--load-plugin", "own.py", cwd=files)
-    assert "torch2grid: the files of --load-plugin bring a and b: --plugin NAME says which is drawn" in done.stderr.splitlines()
+    assert "torch2grid: the files of --load-plugin bring a and b; choose one with --plugin NAME" in done.stderr.splitlines()
     for words in (["--plugin", "b"], ["--stats"], ["--plugin", "hilbert"]):
         done = torch2grid("m.npz", "-o", "out", "--load-plugin", "own.py", *words, cwd=files)
         assert done.returncode == 0

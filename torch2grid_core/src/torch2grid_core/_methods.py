@@ -100,7 +100,7 @@ def _unwritten(cls: type, base: type) -> list[str]:
         elif method in vars(cls) and not named:  # one that it inherits may be meant for others
             found.append(f"nothing calls {method}(): {words} names no format")
         if isinstance(formats, (tuple, list)):
-            found += [f"{words} names {each!r}, which is none of its formats" for each in named if each not in formats]
+            found += [f"{words} names {each!r}, which is not one of its formats" for each in named if each not in formats]
     return found
 
 

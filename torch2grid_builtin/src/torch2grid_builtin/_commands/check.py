@@ -98,15 +98,19 @@ def _params() -> list[click.Parameter]:
     return [
         click.Argument(["models"], nargs=-1, metavar="MODEL..."),
         click.Option(
-            ["--select", "chosen"], multiple=True, callback=listed, metavar="CODE,…", help="only these rules: T101, T1 or nan"
+            ["--select", "chosen"],
+            multiple=True,
+            callback=listed,
+            metavar="CODE,…",
+            help="check only these rules, such as T101, T1 or nan",
         ),
-        click.Option(["--ignore", "ignored"], multiple=True, callback=listed, metavar="CODE,…", help="not these rules"),
+        click.Option(["--ignore", "ignored"], multiple=True, callback=listed, metavar="CODE,…", help="leave these rules out"),
         click.Option(
             ["--fail-on"],
             type=click.Choice(["error", "warning"]),
             default="error",
             show_default=True,
-            help="lowest severity that makes the exit code 1",
+            help="lowest severity for which the exit code is 1",
         ),
         click.Option(
             ["--severity"],
@@ -133,7 +137,7 @@ def _params() -> list[click.Parameter]:
             show_default=True,
             callback=_formats,
             metavar="NAME[=FILE],…",
-            help=f"of the report: {', '.join(REPORTS)}; several with commas between, each but one into a file",
+            help=f"format of the report: {', '.join(REPORTS)}; several with commas between, all but one into a file",
         ),
         *settings_options(
             rule="a rule's thresholds; 'torch2grid plugins NAME' lists them (repeatable)",

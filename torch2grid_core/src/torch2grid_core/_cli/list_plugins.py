@@ -35,8 +35,10 @@ def plugins_command() -> click.Command:
 
     @click.command("plugins", short_help="every plugin found, what it brings, and the error of each that failed")
     @click.argument("name", required=False, shell_complete=quiet(owners))
-    @click.option("--json", "as_json", is_flag=True, help="machine-readable")
-    @click.option("--timing", is_flag=True, help="what each costs to import: at every start, and when it is used")
+    @click.option("--json", "as_json", is_flag=True, help="print JSON")
+    @click.option(
+        "--timing", is_flag=True, help="print the time that each takes to import: at every start, and when it is used"
+    )
     @click.pass_obj
     def plugins(manager: PluginManager, name: str | None, as_json: bool, timing: bool) -> None:
         """Every plugin found: distribution, version, source, status and what it brings.

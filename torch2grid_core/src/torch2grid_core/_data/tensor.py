@@ -112,7 +112,7 @@ class LazyTensor:
             raise LoadError(
                 self.name,
                 f"needs {(self.offset + self.span) * self.dtype.itemsize} bytes of a storage of {self.storage.size}",
-                "the file is cut short or wrong",
+                "the file is cut short or wrong; fetch it again",
             )
         return self
 

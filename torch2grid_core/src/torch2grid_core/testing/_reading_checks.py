@@ -311,7 +311,7 @@ def flag_sets_an_option(subject: Subject) -> None:
     expect(isinstance(made.flag, (str, bool)), f"flag is {made.flag!r}: the text of its value, or True for none")
     if made.flag_field:
         expect(made.flag, f"flag_field is {made.flag_field!r}, and there is no flag")
-        expect(made.flag_field in options, f"flag_field {made.flag_field!r} is no option of it: {', '.join(options)}")
+        expect(made.flag_field in options, f"flag_field {made.flag_field!r} is not one of its options: {', '.join(options)}")
         bare = made.flag is not True or options[made.flag_field].type is bool
         expect(bare, f"flag = True makes {made.flag_field!r} true, which is {options[made.flag_field].type_text}")
     elif isinstance(made.flag, str) and made.flag:
