@@ -80,7 +80,7 @@ def test_accepted_findings_pass_with_their_reason_and_those_that_went_are_said(m
     done = torch2grid("check", "ill.safetensors", "--expect", "e.json", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "")
     assert "1 accepted" in done.stderr
-    assert "note: T102 is accepted, and there is no such finding" in done.stderr
+    assert "note: T102 is accepted, but there is no such finding" in done.stderr
     done = torch2grid("check", "ill.safetensors", "--expect", "e.json", "--format", "json", "-q", cwd=tmp_path)
     (told,) = json.loads(done.stdout)["models"]
     assert told["status"] == "passed"

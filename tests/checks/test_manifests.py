@@ -198,7 +198,7 @@ def test_of_four_shards_the_truncated_the_swapped_and_the_altered_one_are_named(
         ),
         ("[" * 100_000, "not JSON"),
         ('{"format": "torch2grid manifest 1", "tensors": {"a": 1, "b": 2, "a": 1}}', "a is there twice"),
-        ('{"format": "torch2grid manifest 1", "tensors": {"a": {"min": NaN}}}', "NaN is no number of JSON"),
+        ('{"format": "torch2grid manifest 1", "tensors": {"a": {"min": NaN}}}', "NaN is not a number of JSON"),
         ('{"format": "torch2grid manifest 1", "digest": "MD5", "tensors": {}}', "its digests are MD5, not BLAKE3"),
     ],
 )

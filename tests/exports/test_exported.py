@@ -160,7 +160,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
     "a record elsewhere": (entry("layer.bias", path_name="../../models/model.json"), "does not say where"),
     "a pickle that is none": (entry("layer.bias", use_pickle=True), "does not open"),
     "no JSON": (whole(b"{"), "that is not JSON"),
-    "a list": (whole(b"[]"), "that is none"),
+    "a list": (whole(b"[]"), "that is not one"),
     "nested 10,000 deep": (whole(b"[" * 10_000 + b"]" * 10_000), "list of weights that is"),
     "no list": (lambda found: found.pop("data/weights/model_weights_config.json"), "without the list of its weights"),
 }

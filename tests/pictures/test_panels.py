@@ -98,7 +98,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
         "flags are texts by places from 0 to 0, and one is '1': 'NaN'",
     ),
     "format of nothing": (lambda: Table(("a",), ((1,),), formats={"b": ".2f"}), "formats: 'b' is not one of the columns a"),
-    "no format": (lambda: Table(("a",), ((1,),), formats={"a": ".2q"}), "'.2q' of column 'a' is no format of a number"),
+    "no format": (lambda: Table(("a",), ((1,),), formats={"a": ".2q"}), "'.2q' of column 'a' is not a format of a number"),
     "whole format": (
         lambda: Table(("a",), ((1,), (0.5,)), formats={"a": ",d"}),
         "',d' is for whole numbers, and column 'a' has others",

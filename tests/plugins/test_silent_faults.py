@@ -100,7 +100,7 @@ class V(GridTransformer):
     def arrange(self, shapes, max_cells, results):
         return None
 """,
-    "more: fields of a class that is no dataclass; put @dataclass(frozen=True) above it": """
+    "more: fields of a class that is not a dataclass; put @dataclass(frozen=True) above it": """
 @dataclass(frozen=True)
 class Made(TensorFilter):
     "made"
@@ -285,7 +285,7 @@ def test_an_executor_that_brings_back_something_else_is_named(tmp_path: Path) ->
     file = written(tmp_path, EXECUTOR)
     run = torch2grid(DIGITS, "--layers", "--executor", "wrong", "--load-plugin", file, cwd=tmp_path)
     assert run.returncode == 1
-    assert run.stderr == "torch2grid: executor 'wrong': brought back int, which is no result of the work it was given\n"
+    assert run.stderr == "torch2grid: executor 'wrong': brought back int, which is not a result of the work it was given\n"
 
 
 @pytest.mark.parametrize("columns", [40, 60])

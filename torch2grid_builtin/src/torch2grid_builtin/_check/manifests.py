@@ -194,7 +194,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_number(word: str) -> Any:
-    raise _Malformed(f"{word} is no number of JSON")
+    raise _Malformed(f"{word} is not a number of JSON")
 
 
 def _read(option: str, name: str, entry: Any) -> Entry:

@@ -346,7 +346,7 @@ def _check_one(
             click.echo(f"{visible(shown)}: note: {visible(note, limit=2000)}", err=True)
         for each in checked.stale:
             where = "" if each.tensor == "*" else f" in {visible(each.tensor, 200)}"
-            told = f"{visible(each.rule, 60)}{where} is accepted, and there is no such finding"
+            told = f"{visible(each.rule, 60)}{where} is accepted, but there is no such finding"
             click.echo(f"{visible(shown)}: note: {told}", err=True)
         line = summary_line(selection, time.perf_counter() - started)
         click.echo(f"{line}: {checked.verdict}", err=True)

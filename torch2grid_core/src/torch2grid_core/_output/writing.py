@@ -389,7 +389,7 @@ class Output:
                 if clash := next((folder for folder in _folders_of(own) if folder in taken), ""):
                     raise origin.error(f"render_folder: {visible(file)} needs the folder {clash}, which is a file of the run")
                 if visible(file, 4096) != file:
-                    raise origin.error(f"render_folder: {visible(file)} is no name for a file: it holds control characters")
+                    raise origin.error(f"render_folder: {visible(file)} is not a name for a file: it holds control characters")
             if not found:
                 raise origin.error(f"render_folder: wrote nothing for {counted(len(pages), 'page')} as {name}")
             first = next(iter(pages))

@@ -81,7 +81,9 @@ class Table:
             if name not in self.columns:
                 raise ValueError(f"formats: {str(name)[:40]!r} is not one of the columns {', '.join(self.columns)[:200]}")
             if not isinstance(spec, str) or not (_formats(0, spec) or _formats(0.0, spec)):
-                raise ValueError(f"formats: {str(spec)[:40]!r} of column {name[:40]!r} is no format of a number, such as '.3g'")
+                raise ValueError(
+                    f"formats: {str(spec)[:40]!r} of column {name[:40]!r} is not a format of a number, such as '.3g'"
+                )
             if not _formats(0.5, spec):
                 place = self.columns.index(name)
                 if any(isinstance(row[place], float) and math.isfinite(row[place]) for row in self.rows):  # type: ignore[arg-type]

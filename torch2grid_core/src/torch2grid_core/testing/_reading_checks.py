@@ -93,7 +93,7 @@ def _refused(source: Source, method: str, *words: Any) -> None:
         getattr(source, method)(*words)
     except LoadError:
         return
-    expect(False, f"{method}{words} of {source.shown}, which has {source.size} bytes, is no LoadError")
+    expect(False, f"{method}{words} of {source.shown}, which has {source.size} bytes, is not a LoadError")
 
 
 @check("source")
@@ -204,7 +204,7 @@ def files_lie_in_their_folder(subject: Subject) -> None:
         folder = source.folder
         if folder is None:
             continue
-        expect(folder.is_folder, f"the folder of {source.shown} is no folder: is_folder is False")
+        expect(folder.is_folder, f"the folder of {source.shown} is not a folder: is_folder is False")
         twin = _child(folder, source.name)
         expect(twin.identity == source.identity, f"{source.name!r} of its own folder has another identity")
         expect(twin.head == source.head, f"{source.name!r} of its own folder has other bytes")
