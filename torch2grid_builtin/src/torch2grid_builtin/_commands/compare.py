@@ -87,9 +87,9 @@ class Compare(Command):
             callback=click.pass_obj(run),
             params=_params(),
             help="Compare checkpoints A and B: a table of what changed, most first, and Δ = B − A of the whole model as one "
-            "picture. With three and more, or a folder: how the weights went from each to the next. Tensors are matched by "
-            "name; of a training checkpoint, the model is compared. Exit code: 0 the same, 1 different, 2 for a file that "
-            "cannot be read and for wrong usage.",
+            "picture. With three or more, or a folder: how the weights changed from each to the next. Tensors are matched by "
+            "name. Of a training checkpoint, the model is compared. Exit code: 0 for the same weights, 1 for different ones, "
+            "2 for a file that cannot be read or wrong usage.",
             context_settings={"help_option_names": ["-h", "--help"]},
         )
 

@@ -33,7 +33,7 @@ def list_transformers(manager: PluginManager) -> None:
 def plugins_command() -> click.Command:
     """``torch2grid plugins [NAME] [--json] [--timing]``."""
 
-    @click.command("plugins", short_help="every plugin found, what it brings, and the error of each that failed")
+    @click.command("plugins", short_help="list every plugin found, what it brings, and the error of each that failed")
     @click.argument("name", required=False, shell_complete=quiet(owners))
     @click.option("--json", "as_json", is_flag=True, help="print JSON")
     @click.option(
@@ -41,9 +41,9 @@ def plugins_command() -> click.Command:
     )
     @click.pass_obj
     def plugins(manager: PluginManager, name: str | None, as_json: bool, timing: bool) -> None:
-        """Every plugin found: distribution, version, source, status and what it brings.
+        """List every plugin that was found: distribution, version, source, status and what it brings.
 
-        With NAME, of a plugin, a distribution or anything that one brings: its options with their help.
+        With NAME, list only that plugin or distribution, or what has that name in one, and its options with their help.
         """
         # Asks every hook, so that each failure is in its record.
         reached = {id(each): name for kind in KINDS for name, each in manager.names(kind).items()}
