@@ -174,7 +174,7 @@ def compare(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
         return compare_lineage(manager, models, asked)
     if len(models) != 2:
         if asked.merge:
-            raise UsageError("--merge takes two checkpoints: the base, and the model that the adapter was merged into")
+            raise UsageError("--merge takes two checkpoints: the base, and the merged model")
         return compare_series(manager, models, asked)
     return compare_two(manager, models, asked)
 
