@@ -70,7 +70,7 @@ class AttentionHeads(LayoutTransformer):
 
     def __post_init__(self) -> None:
         if self.heads < 0:
-            raise ValueError("heads is 1 or more, or 0")
+            raise ValueError("heads must be 1 or more, or 0")
 
     def choose(self, shapes: Shapes) -> Iterable[str]:
         return [matrix.name for matrices in matrices_of(shapes).values() for matrix in matrices]

@@ -75,7 +75,9 @@ def test_the_public_modules_say_what_is_public() -> None:
 def test_names_that_left_the_top_say_where_they_are() -> None:
     import torch2grid_core
 
-    with pytest.warns(DeprecationWarning, match=r"torch2grid_core\.Block goes in 0\.3; use torch2grid_core\.grids\.Block"):
+    with pytest.warns(
+        DeprecationWarning, match=r"torch2grid_core\.Block will be removed in 0\.3; use torch2grid_core\.grids\.Block"
+    ):
         assert torch2grid_core.Block is importlib.import_module("torch2grid_core.grids").Block
     with pytest.raises(AttributeError, match="has no attribute 'Blok'"):
         getattr(torch2grid_core, "Blok")  # noqa: B009  a type checker knows that it is not there

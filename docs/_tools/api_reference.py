@@ -110,8 +110,8 @@ def _hooks() -> Iterator[str]:
     yield _NOTE
     yield (
         "What torch2grid asks plugins, from the specifications themselves. [Write a plugin](../plugins/index.md) has a page\n"
-        "with an example for each. The event `torch2grid_written` goes in 0.3: a [listener](../plugins/listeners.md) hears\n"
-        "more."
+        "with an example for each. The event `torch2grid_written` will be removed in 0.3: a\n"
+        "[listener](../plugins/listeners.md) hears more."
     )
     yield _prose(_hookspecs.__doc__).partition("\n\n")[2]
     for name, hook in vars(_hookspecs.Hooks).items():

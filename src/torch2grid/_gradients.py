@@ -120,7 +120,7 @@ class GradientRecorder:
 
     def __init__(self, model: torch.nn.Module, every: int = 50) -> None:
         if every < 1:
-            raise ValueError("every is 1 or more")
+            raise ValueError("every must be 1 or more")
         self.every = every
         self.steps: list[int] = []
         self._parameters = {name: each for name, each in model.named_parameters() if each.requires_grad}

@@ -200,7 +200,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "an alpha of three": (
         lambda w: w.stored.update({f"{PEFT}{module}.alpha": np.ones(3, "f4") for module in SHAPES}),
-        "its alpha is no number",
+        "its alpha is not a number",
     ),
     "a magnitude that is a matrix": (
         lambda w: w.stored.update({f"{PEFT}{m}.lora_magnitude_vector": np.ones((3, 4), "f4") for m in SHAPES}),
@@ -241,7 +241,7 @@ def test_settings_that_cannot_be_read_are_said(text: str, tmp_path: Path) -> Non
     (tmp_path / "adapter_config.json").write_bytes(text.encode("latin-1"))
     found = t2g.load(tmp_path)
     assert set(found) == set(written.stored)
-    assert any("is no JSON object" in note for note in found.notes)
+    assert any("is not a JSON object" in note for note in found.notes)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=4), st.data())
@@ -310,7 +310,7 @@ def test_pairs_of_experts_are_left_and_the_others_are_shown(named: list[str], tm
     for name, meant in written.meant.items():
         np.testing.assert_allclose(np.asarray(found[name]), meant, atol=1e-6)
     (note,) = [each for each in found.notes if "not decoded" in each]
-    assert "and 3 more: not decoded: it is of a parameter that is no module (target_parameters)" in note
+    assert "and 3 more: not decoded: it is of a parameter that is not a module (target_parameters)" in note
 
 
 def test_a_model_with_pairs_in_it_keeps_its_other_weights(tmp_path: Path) -> None:

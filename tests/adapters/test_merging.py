@@ -177,7 +177,7 @@ def test_what_cannot_be_merged_is_one_line(tmp_path: Path) -> None:
     base = base_of()
     cases: list[tuple[dict[str, Array], Written, str]] = [
         ({"other.weight": np.zeros((2, 2), np.float32)}, written, "has no weight model.layers.0.mlp.down_proj.weight"),
-        ({name: each.T for name, each in base.items()}, written, "and the adapter's change of it [32, 64]"),
+        ({name: each.T for name, each in base.items()}, written, "but the adapter's change is [32, 64]"),
         (base, Written(dict(base)), "is not an adapter"),
         (base, Written({**written.stored, "extra": np.ones(3, np.float32)}, {}, written.config), "for which the base has no"),
         (base, Written(written.stored, {}, {**written.config, "r": 99}), "cannot be merged"),
@@ -251,7 +251,7 @@ def test_biases_that_were_trained_beside_the_pairs(tmp_path: Path) -> None:
     written.stored[f"{PEFT}{name}.lora_B.bias"] = np.ones(shape[0], np.float32)
     done = compared(tmp_path, base, written, merged)
     assert done.returncode == 2
-    assert "base_layer.bias and a change of it; which of both is meant is not known" in done.stderr
+    assert "base_layer.bias and also a change of it; it is unclear which of them is meant" in done.stderr
 
 
 def biased(dtype: Any = np.float32, **config: Any) -> tuple[dict[str, Array], Written, dict[str, Array]]:

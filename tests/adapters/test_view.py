@@ -180,7 +180,7 @@ def test_what_is_no_adapter_is_one_line(tmp_path: Path) -> None:
     assert "missing.safetensors" in done.stderr
     assert "Traceback" not in done.stderr
     done = torch2grid(adapter, "--view", "adapter:spike=7", cwd=tmp_path)
-    assert "spike is above 0" in done.stderr
+    assert "spike must be above 0" in done.stderr
 
 
 def sparse(path: Path, names: list[str], side: int) -> None:

@@ -80,7 +80,7 @@ def test_accepted_findings_pass_with_their_reason_and_those_that_went_are_said(m
     done = torch2grid("check", "ill.safetensors", "--expect", "e.json", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "")
     assert "1 accepted" in done.stderr
-    assert "note: T102 is accepted, and there is no such finding" in done.stderr
+    assert "note: T102 is accepted, but there is no such finding" in done.stderr
     done = torch2grid("check", "ill.safetensors", "--expect", "e.json", "--format", "json", "-q", cwd=tmp_path)
     (told,) = json.loads(done.stdout)["models"]
     assert told["status"] == "passed"
@@ -119,9 +119,9 @@ def test_severities_of_the_line_go_before_those_of_the_file_and_off_is_no_findin
         ("accept: [{rule: T999, reason: x}]", "no rule 'T999'"),
         ("severity: {T101: fatal}", "T101: expected error, warning, note or off"),
         ("- a", "e.yaml:1:"),
-        ('severity: {"": off}', "severity: a rule has a code or a name"),
-        ("required: ['a.{5..2}.w']", "{5..2} stands for no number: the first is more than the last"),
-        ("shapes: {'a.{1..0}': [1]}", "{1..0} stands for no number"),
+        ('severity: {"": off}', "severity: expected the code or the name of a rule"),
+        ("required: ['a.{5..2}.w']", "{5..2} is an empty range: its first number is more than its last"),
+        ("shapes: {'a.{1..0}': [1]}", "{1..0} is an empty range"),
         ("required: ['{0..999}{0..999}']", "stands for more than 100,000 names"),
         ("required: ['a.{0..1" + "0" * 5000 + "}']", "a number of too many digits"),
         ("dtypes: {a: 3}", "dtypes: a: expected a text, or a list of texts"),

@@ -194,11 +194,11 @@ def test_of_four_shards_the_truncated_the_swapped_and_the_altered_one_are_named(
         ),
         (
             '{"format": "torch2grid manifest 1", "tensors": {"a": {"dtype": "f", "shape": [-1], "digest": "00"}}}',
-            "its shape is no list of lengths",
+            "its shape is not a list of lengths",
         ),
         ("[" * 100_000, "not JSON"),
         ('{"format": "torch2grid manifest 1", "tensors": {"a": 1, "b": 2, "a": 1}}', "a is there twice"),
-        ('{"format": "torch2grid manifest 1", "tensors": {"a": {"min": NaN}}}', "NaN is no number of JSON"),
+        ('{"format": "torch2grid manifest 1", "tensors": {"a": {"min": NaN}}}', "NaN is not a number of JSON"),
         ('{"format": "torch2grid manifest 1", "digest": "MD5", "tensors": {}}', "its digests are MD5, not BLAKE3"),
     ],
 )
@@ -299,7 +299,7 @@ def test_what_a_filter_leaves_out_is_not_missing_and_a_slice_is_no_whole_tensor(
     (tmp_path / "expect.json").write_text('{"tensors": 12}')
     done = torch2grid("check", path, "--expect", tmp_path / "expect.json", "--only", "*up*", cwd=tmp_path)
     assert done.returncode == 2
-    assert "--expect is about all tensors" in done.stderr
+    assert "--expect cannot be combined with filters" in done.stderr
     with pytest.raises(UsageError, match="about whole tensors"):
         t2g.check(path, manifest=manifest, slice=np.s_[:2])
 

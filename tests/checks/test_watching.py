@@ -122,7 +122,7 @@ def test_each_news_is_checked_and_what_was_to_be_run_for_a_finding_is(tmp_path: 
 
 
 def test_what_is_no_folder_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         Watch(str(tmp_path / "none"))
     done = torch2grid("check", "--watch", "none", cwd=tmp_path)
     assert done.returncode == 2

@@ -301,7 +301,7 @@ def test_a_setting_that_there_is_not_is_an_error_of_the_author() -> None:
 def test_the_old_names_work_and_say_where_they_went() -> None:
     import torch2grid_core
 
-    with pytest.warns(DeprecationWarning, match=r"torch2grid_core\.Run goes in 0\.3; use torch2grid_core\.Settings"):
+    with pytest.warns(DeprecationWarning, match=r"torch2grid_core\.Run will be removed in 0\.3; use torch2grid_core\.Settings"):
         assert torch2grid_core.Run is Settings  # type: ignore[attr-defined]
     with pytest.warns(DeprecationWarning, match="settings_options"):
         (option,) = torch2grid_core.standard_options("format")  # type: ignore[attr-defined]

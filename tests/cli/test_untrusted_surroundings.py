@@ -16,7 +16,7 @@ from tests.support.tools import DIGITS, torch2grid
 def test_an_empty_name_is_an_error(tmp_path: Path) -> None:
     done = torch2grid("", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "torch2grid: '': is no path; give the path of a checkpoint\n"
+    assert done.stderr == "torch2grid: '': is not a path; give the path of a checkpoint\n"
 
 
 @pytest.mark.parametrize("module", ["numpy", "click", "json"])

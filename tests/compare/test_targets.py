@@ -105,7 +105,7 @@ def test_the_renderer_and_its_options(tmp_path, of):
     for words, told in (
         (("--renderer", "nosuch"), "unknown renderer 'nosuch'"),
         (("--renderer", "matplotlib", "--format", "gif"), "writes png, svg, pdf, jpg, jpeg, webp, not gif"),
-        (("--renderer", "gif:seconds=99", "--format", "gif"), "seconds is between"),
+        (("--renderer", "gif:seconds=99", "--format", "gif"), "seconds must be between"),
         (("--renderer", "gif:sekonds=1", "--format", "gif"), "sekonds"),
     ):
         wrong = torch2grid("compare", *SNAPSHOTS[:of], *words, "-o", "wrong", cwd=tmp_path)

@@ -159,7 +159,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "an archive in one": (zipped({"in.zip": zipped({"x.pth": MODEL})}), "is an archive in an archive"),
     "a sparse file": (member("x.pth", b"S", len(MODEL)) + PADDED + END, "tar archive"),
     "beyond the end": (member("x.pth", size=10**9) + PADDED, "tar archive"),
-    "nothing": (tarred({"readme.md": b"hi"}), "but no checkpoint: its one file is none"),
+    "nothing": (tarred({"readme.md": b"hi"}), "without a checkpoint: its only file is not one"),
     "long": (tarred({"a" * 256 + "/x.pth": MODEL}), "a name of more than 255 characters"),
     "deep": (zipped({"a/" * 100 + "x.pth": MODEL}), "in more than 64 folders"),
     "a bomb": (deflated({"model.safetensors": bytes(300 << 20)}), "decompression bomb"),
@@ -188,7 +188,7 @@ def test_a_bomb_of_gzip_in_a_nemo_file(tmp_path: Path) -> None:
 def test_links_in_a_tar_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "secret.pth").write_bytes(MODEL)
     (tmp_path / "a.tar").write_bytes(member("model.pth", b"2", link=str(tmp_path / "secret.pth")) + END)
-    with pytest.raises(LoadError, match="no checkpoint"):
+    with pytest.raises(LoadError, match="without a checkpoint: it holds no files"):
         opened(tmp_path / "a.tar")
 
 

@@ -252,7 +252,7 @@ HOSTILE = {
     "huge together": (onnx.model(onnx.graph([onnx.dims((2**40, 2**40)) + KIND + onnx.held(8, "w")])), "impossible shape"),
     "more than there is": (onnx.model(onnx.graph([onnx.dims((2**40,)) + KIND + onnx.held(9, b"1234")])), "whose shape needs"),
     "thousands of dimensions": (onnx.model(onnx.graph([onnx.dims((1,) * 5000) + KIND])), "more than 64 dimensions"),
-    "thousands, packed": (onnx.model(onnx.graph([onnx.dims((1,) * 5000, "packed") + KIND])), "are no numbers"),
+    "thousands, packed": (onnx.model(onnx.graph([onnx.dims((1,) * 5000, "packed") + KIND])), "are not numbers"),
     "no numbers": (onnx.model(onnx.graph([onnx.dims((2,)) + KIND])), "has 0 bytes of tensor"),
     "numbers twice": (onnx.model(onnx.graph([W + onnx.held(4, bytes(16))])), "twice, in different fields"),
     "raw twice": (onnx.model(onnx.graph([W + onnx.held(9, bytes(16))])), "states the numbers of a tensor twice"),

@@ -302,7 +302,7 @@ def test_the_command_says_what_it_drew_and_what_it_cannot(tmp_path):
     assert done.stderr.strip().splitlines()[-1].endswith("matrices and kernels of floating numbers, and there are none")
     done = torch2grid(DIGITS, "--view", "spectrum:side=1", cwd=tmp_path)
     assert done.returncode == 2
-    assert "side is at least 2" in done.stderr
+    assert "side must be at least 2" in done.stderr
 
 
 def test_python_has_the_table():

@@ -44,8 +44,8 @@ def test_the_configuration_adds_tokens(tmp_path):
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ("{", "tokenizer.json is no JSON"),
-        ("[" * 100_000, "tokenizer.json is no JSON"),
+        ("{", "tokenizer.json is not JSON"),
+        ("[" * 100_000, "tokenizer.json is not JSON"),
         ("[1]", "tokenizer.json has none of the forms that are known here"),
         ('{"model": 3}', "tokenizer.json has none of the forms that are known here"),
     ],

@@ -63,7 +63,7 @@ def test_what_is_drawn(talk, lines: tuple[str, ...], expected: Drawn) -> None:
         ("", "Nothing chosen"),
         ("list", "  4. all"),
         ("/WEIGHT", "2 of 4 tensors:\n  1. fc1.weight"),
-        ("/conv", "no tensor's name holds 'conv'"),
+        ("/conv", "no tensor name contains 'conv'"),
         ("views", "  [ ] grid\n  [x] layers\n  [ ] stats\nType 'views NAME ...' to change them."),
         ("views stats", "  [ ] grid\n  [ ] layers\n  [x] stats\n"),
         ("views nothing", "unknown view 'nothing'; there are grid, layers, stats"),

@@ -157,8 +157,8 @@ def test_g_goes_to_an_index() -> None:
             ("12", "[12, 0]", "rows "),
             ("[-1,-1]", "[299, 59]", "rows "),
             ("300, 0", "[299, 59]", "no weight [300, 0]: the shape is (300, 60)"),
-            ("x[/]", "[299, 59]", "'x[/' is no index; write numbers such as 1234, 5"),
-            ("", "[299, 59]", "'x[/' is no index"),
+            ("x[/]", "[299, 59]", "'x[/' is not an index; write numbers such as 1234, 5"),
+            ("", "[299, 59]", "'x[/' is not an index"),
         ]:
             await press(pilot, app, "g", *typed, "enter")
             assert text(app, "weight").startswith(place)

@@ -204,7 +204,7 @@ def test_a_deflated_record_that_claims_another_size(tmp_path: Path) -> None:
 def test_a_zip_of_something_else_says_so(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as made:
         made.writestr("readme.txt", "hello")
-    with pytest.raises(LoadError, match="but no checkpoint: its one file is none"):
+    with pytest.raises(LoadError, match="without a checkpoint: its only file is not one"):
         opened(tmp_path / "x.zip")
 
 
@@ -242,7 +242,7 @@ HEADERS: dict[str, tuple[Any, str]] = {
     "float": ({"a": described(offsets=[0.0, 8.0])}, "whole number"),
     "deep": (b'{"a":' + b"[" * 50_000, "not the JSON"),
     "metadata": ({"__metadata__": {"a": 1}, "w": described()}, "__metadata__"),
-    "no tensors": ({}, "its tensors fill 0"),
+    "no tensors": ({}, "but its tensors fill 0"),
 }
 
 

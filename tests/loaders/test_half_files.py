@@ -269,7 +269,7 @@ ARCHIVES: dict[str, tuple[list[str], str]] = {
     ),
     "Keras": (["metadata.json", "config.json", "model.weights.h5"], "model of Keras"),
     "TorchServe": (["MAR-INF/MANIFEST.json", "model.pt", "handler.py"], "archive for TorchServe"),
-    "anything": (["a/b.txt", "models/model.json"], "zip archive, but no checkpoint"),
+    "anything": (["a/b.txt", "models/model.json"], "zip archive without a checkpoint"),
 }
 
 

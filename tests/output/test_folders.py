@@ -123,7 +123,7 @@ def test_links_are_not_followed(folder: Path) -> None:
             "(folder / 'index.json').mkdir(); (folder / 'index.json' / 'x').write_text('')",
             "index.json/x needs the folder index.json, which is a file of the run",
         ),
-        (r"(folder / 'x\x1b[31m.txt').write_text('')", "is no name for a file: it holds control characters"),
+        (r"(folder / 'x\x1b[31m.txt').write_text('')", "is not a name for a file: it holds control characters"),
         ("[each.unlink() for each in (folder / 'runs').iterdir()]", "wrote nothing for 3 pages as board"),
     ],
 )

@@ -127,7 +127,7 @@ def test_an_index_of_somebody_else_stays_and_ours_stands_beside_it(tmp_path: Pat
         run = torch2grid(DIGITS, "--plugin", name, cwd=tmp_path)
         assert run.returncode == 0, run.stderr
         (line,) = [each for each in run.stderr.splitlines() if "index.json" in each]
-        assert "grids/index.json is not torch2grid's" in line
+        assert "grids/index.json was not written by torch2grid" in line
         assert "torch2grid.index.json" in line
     assert (folder / "index.json").read_bytes() == content
     pictures = {path.name for path in folder.glob("*.png")}

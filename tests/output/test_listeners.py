@@ -283,7 +283,7 @@ def test_the_event_of_before_works_and_its_author_is_told(folder: Path) -> None:
     done = run(folder, "step_100.npz", "--layers", "-o", "book.pdf")
     assert [line for line in done.stdout.splitlines() if line.startswith("old")] == ["old book.pdf"]
     assert "torch2grid_written" not in done.stderr
-    told = "torch2grid_written goes in 0.3; bring a Listener by torch2grid_listeners"
+    told = "torch2grid_written will be removed in 0.3; bring a Listener by torch2grid_listeners"
     assert f"  note: {told}\n" in run(folder, "plugins", "t2g-old").stdout
     assert json.loads(run(folder, "plugins", "t2g-old", "--json").stdout)[0]["remarks"] == [told]
 

@@ -108,7 +108,7 @@ def test_a_listener_registered_again_hears_of_each_file_once() -> None:
 
     manager = PluginManager()
     for number in (1, 2):
-        with pytest.warns(DeprecationWarning, match="goes in 0.3"):
+        with pytest.warns(DeprecationWarning, match="will be removed in 0.3"):
             manager.register(listener(number))
     assert manager.listens()
     manager.written(None, Path("x.png"), None)  # type: ignore[arg-type]

@@ -100,7 +100,7 @@ class V(GridTransformer):
     def arrange(self, shapes, max_cells, results):
         return None
 """,
-    "more: fields of a class that is no dataclass; put @dataclass(frozen=True) above it": """
+    "more: fields of a class that is not a dataclass; put @dataclass(frozen=True) above it": """
 @dataclass(frozen=True)
 class Made(TensorFilter):
     "made"
@@ -121,7 +121,7 @@ class V(Renderer):
     def render(self, page, target, style, format):
         target.write(b"v")
 """,
-    "folders names 'w', which is none of its formats": """
+    "folders names 'w', which is not one of its formats": """
 class V(Renderer):
     "v"
     name, formats, folders = "v", ("v",), ("w",)
@@ -285,7 +285,7 @@ def test_an_executor_that_brings_back_something_else_is_named(tmp_path: Path) ->
     file = written(tmp_path, EXECUTOR)
     run = torch2grid(DIGITS, "--layers", "--executor", "wrong", "--load-plugin", file, cwd=tmp_path)
     assert run.returncode == 1
-    assert run.stderr == "torch2grid: executor 'wrong': brought back int, which is no result of the work it was given\n"
+    assert run.stderr == "torch2grid: executor 'wrong': brought back int, which is not a result of the work it was given\n"
 
 
 @pytest.mark.parametrize("columns", [40, 60])
@@ -320,7 +320,7 @@ def test_where_warnings_are_errors_the_old_event_is_its_plugins_fault(tmp_path: 
         DIGITS, "--load-plugin", written(tmp_path, hook), cwd=tmp_path, env={"PYTHONWARNINGS": "error::DeprecationWarning"}
     )
     assert run.returncode == 1
-    assert "plugin 'mine' of mine.py: torch2grid_written goes in 0.3" in run.stderr
+    assert "plugin 'mine' of mine.py: torch2grid_written will be removed in 0.3" in run.stderr
 
 
 def test_a_default_format_that_nobody_writes_is_its_views_fault(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_schemes_of_several_words_are_found_and_others_refused(tmp_path: Path) -
         found = PluginManager.discover(third_party=False)
         record = found.register(Wrong)
         assert "wrong" not in found.names("source")
-        assert f"{wrong!r} is no scheme" in record.error
+        assert f"{wrong!r} is not a scheme" in record.error
 
 
 class Listing(SourceBase):

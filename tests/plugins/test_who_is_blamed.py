@@ -106,7 +106,7 @@ PARTS = "    @property\n    def parts(self): {}\n"
     [
         ("", "Twice does not say what it is computed from: set inner, or answer parts and over"),
         (PARTS.format("[self.of.storage]"), "Twice answers parts, and not over, which makes the same of other parts"),
-        (PARTS.format("self.of.storage, None") + "    over = None", "Twice is computed from None, which is no storage"),
+        (PARTS.format("self.of.storage, None") + "    over = None", "Twice is computed from None, which is not a storage"),
         (PARTS.format("self.of.storage"), "parts of Twice returned a "),
         (PARTS.format("pass"), "parts of Twice returned None, not a sequence of storages; is a 'return' missing?"),
     ],
@@ -277,7 +277,7 @@ def test_an_option_of_a_class_that_is_no_dataclass_says_what_is_missing(files: P
     body = "class A(GridTransformer):\n    name = 'a'\n    n: int = 3\n    def transform(self, tensors): return 1\n"
     line = told(files, body, "m.npz", "--plugin", "a:n=4", code=2)
     assert line == (
-        "torch2grid: transformer 'a' has no option: A is no dataclass, so n is none; put @dataclass(frozen=True) above it"
+        "torch2grid: transformer 'a' has no option: A is not a dataclass, so n is ignored; put @dataclass(frozen=True) above it"
     )
 
 
@@ -307,7 +307,7 @@ def test_of_several_transformers_in_files_none_is_drawn_without_a_word(files: Pa
     body = "class {0}(GridTransformer):\n    name = '{0}'\n    def transform(self, tensors): return np.ones((2, 2))\n"
     (files / "own.py").write_text(HEAD + body.format("a") + body.format("b"))
     done = torch2grid("m.npz", "-o", "out", "--load-plugin", "own.py", cwd=files)
-    assert "torch2grid: the files of --load-plugin bring a and b: --plugin NAME says which is drawn" in done.stderr.splitlines()
+    assert "torch2grid: the files of --load-plugin bring a and b; choose one with --plugin NAME" in done.stderr.splitlines()
     for words in (["--plugin", "b"], ["--stats"], ["--plugin", "hilbert"]):
         done = torch2grid("m.npz", "-o", "out", "--load-plugin", "own.py", *words, cwd=files)
         assert done.returncode == 0

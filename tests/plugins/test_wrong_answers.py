@@ -157,7 +157,7 @@ def test_every_command_works_without_the_fields_that_are_wrong(command: str, tmp
     assert run.returncode == 0, run.stderr
     told = [line for line in run.stderr.splitlines() if "t2g-bad 1.0: " in line]
     assert [line.partition("1.0: ")[2] for line in told] == [
-        "settings 'forgets': Forgets is no dataclass, so nothing of it is an option: write @dataclass(frozen=True) above it",
+        "settings 'forgets': Forgets is not a dataclass, so it has no options: write @dataclass(frozen=True) above it",
         f"settings 'ruler': field 'p' of Wrong takes true or false, and its default is 0{GIVE}",
         f"settings 'ruler': field 'q' of Wrong takes a whole number, and its default is 'a'{GIVE}",
         f"settings 'ruler': field 'r' of Wrong takes dict{TAKE}",
@@ -174,7 +174,7 @@ def test_annotations_below_a_dataclass_without_its_decorator_are_told() -> None:
     manager = PluginManager()
     manager.register(below)
     settings_of(manager)
-    assert any("Below is no dataclass" in line for line in manager.problems())
+    assert any("Below is not a dataclass" in line for line in manager.problems())
     plain = type("Plain", (base,), {"__module__": __name__, "__doc__": "b"})
     manager = PluginManager()
     manager.register(plain)

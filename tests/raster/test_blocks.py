@@ -152,7 +152,7 @@ V = one(ROW_OF_4, row=2, tensor="v")
         ((one((2, 1, 0), (4, 0, 0)), V), "one must be 0"),
         ((one((2, 1, 0), ROW_OF_4, (0, 1, 0)), V), "none of them empty"),
         ((one(*[(1, 0, 0)] * 4, (2, 1, 0), ROW_OF_4), V), "at most 5"),
-        ((one((2, 1, 0), ROW_OF_4), V, one(ROW_OF_4, tensor="x")), "'x', which is none of the tensors"),
+        ((one((2, 1, 0), ROW_OF_4), V, one(ROW_OF_4, tensor="x")), "'x', which is not one of the tensors"),
     ],
 )
 def test_a_wrong_layout_is_refused(blocks: tuple[Block, ...], reason: str) -> None:

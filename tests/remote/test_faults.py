@@ -194,7 +194,7 @@ def test_nothing_in_s3_is_one_line(tmp_path: Path) -> None:
     with bucket() as stored:
         for location in ("s3://models/none.pth", "s3://nobody/none.pth", "s3://models/"):
             one_line(stats(location, tmp_path, **stored.environment), "is not there")
-        one_line(stats("s3:///x", tmp_path, **stored.environment), "names no bucket")
+        one_line(stats("s3:///x", tmp_path, **stored.environment), "does not name a bucket")
 
 
 class InFront:

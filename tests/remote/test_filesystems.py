@@ -112,7 +112,7 @@ def test_locations_of_buckets(opener: Any, store: Any) -> None:
     scheme = opener.schemes[0]
     assert store("b").shown("k/x.pth") == f"{scheme}://b/k/x.pth"
     for location in (f"{scheme}:///x", f"{scheme}://"):
-        with pytest.raises(LoadError, match="names no bucket"):
+        with pytest.raises(LoadError, match="does not name a bucket"):
             opener().open(location)
-    with pytest.raises(LoadError, match="is no key"):
+    with pytest.raises(LoadError, match="is not a key"):
         opener().open(f"{scheme}://b/../x")

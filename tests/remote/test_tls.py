@@ -67,9 +67,9 @@ def test_a_proxy_that_refuses_is_one_line(place: Place) -> None:
     ("address", "told"),
     [
         ("http://me:HIDDEN@127.0.0.1:9", "the proxy 127.0.0.1:9 refuses the connection"),
-        ("http://me:HIDDEN@127.0.0.1:99999", "the proxy of the environment is no http:// address"),
-        ("http://127.0.0.1:0", "the proxy of the environment is no http:// address"),
-        ("socks5://127.0.0.1:9", "the proxy of the environment is no http:// address"),
+        ("http://me:HIDDEN@127.0.0.1:99999", "the proxy of the environment is not an http:// address"),
+        ("http://127.0.0.1:0", "the proxy of the environment is not an http:// address"),
+        ("socks5://127.0.0.1:9", "the proxy of the environment is not an http:// address"),
     ],
 )
 def test_a_proxy_that_is_none_is_one_line(address: str, told: str, place: Place) -> None:

@@ -80,10 +80,10 @@ def test_the_index_keeps_what_is_still_there(stored: Bucket, tmp_path: Path) -> 
     ("location", "told"),
     [
         ("s3://nobody/x", "s3://nobody/x"),
-        ("s3://results/../x", "is no key"),
-        ("s3:///x", "names no bucket"),
-        ("https://127.0.0.1:9/x?token=HIDDEN", "https://127.0.0.1:9/x: is no place to write to"),
-        ("hf://owner/name", "hf://owner/name: is no place to write to"),
+        ("s3://results/../x", "is not a key"),
+        ("s3:///x", "does not name a bucket"),
+        ("https://127.0.0.1:9/x?token=HIDDEN", "https://127.0.0.1:9/x: cannot be written to"),
+        ("hf://owner/name", "hf://owner/name: cannot be written to"),
         ("ftp://me:HIDDEN@127.0.0.1/x", "ftp://127.0.0.1/x: no plugin opens ftp:// locations"),
     ],
 )
@@ -132,7 +132,7 @@ def test_reports_and_manifests_go_to_locations_whole(stored: Bucket, tmp_path: P
         ("s3://nobody/x.json", "s3://nobody"),
         ("s3://results", "names no file"),
         ("s3://results/x/", "names no file"),
-        ("https://127.0.0.1:9/x?token=HIDDEN", "https://127.0.0.1:9/x: is no place to write to"),
+        ("https://127.0.0.1:9/x?token=HIDDEN", "https://127.0.0.1:9/x: cannot be written to"),
         ("ftp://me:HIDDEN@127.0.0.1/x", "ftp://127.0.0.1/x: no plugin opens ftp:// locations"),
     ],
 )

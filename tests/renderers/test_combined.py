@@ -78,7 +78,7 @@ def test_one_pdf_has_every_page_of_a_run(tmp_path: Path) -> None:
 def test_one_html_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     done = torch2grid(DIGITS, "--layers", "-o", "report.html", "--renderer", "html:megabytes=0", cwd=tmp_path)
     assert done.returncode == 2
-    assert "megabytes is above 0" in done.stderr
+    assert "megabytes must be above 0" in done.stderr
     done = torch2grid(DIGITS, "--layers", "-o", "report.html", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "report.html\n")
     assert [each.name for each in tmp_path.iterdir()] == ["report.html"]

@@ -165,7 +165,7 @@ LINE = "write @dataclass(frozen=True) above it"
 @pytest.mark.parametrize(
     ("cls", "checks", "told"),
     [
-        (Plain, {"is_a_value", "has_options"}, f"Plain is no dataclass, so nothing of it is an option: {LINE}"),
+        (Plain, {"is_a_value", "has_options"}, f"Plain is not a dataclass, so it has no options: {LINE}"),
         (Thawed, {"is_a_value"}, f"Thawed is not frozen: {LINE}"),
         (Bare, {"something_is_drawn"}, "no page has a panel"),
         (Uncoded, {"code_and_severity"}, "code is None, not like T101"),

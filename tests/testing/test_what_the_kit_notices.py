@@ -90,7 +90,7 @@ ABOVE = "put @dataclass(frozen=True) above it"
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        (Matrices, f"Matrices is no dataclass, so fewest is none; {ABOVE}, or say ClassVar in the annotation"),
+        (Matrices, f"Matrices is not a dataclass, so fewest is ignored; {ABOVE}, or say ClassVar in the annotation"),
         (Mapped, "option 'least' takes Mapping, which no option can give: take it out, or give it another type"),
         (Compared, ""),
         (Flagged, ""),

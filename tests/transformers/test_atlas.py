@@ -241,7 +241,7 @@ def test_options() -> None:
     assert build(Atlas, {"gap": "4", "names": "false"}, "transformer 'atlas'") == Atlas(gap=4, names=False)
     assert build(Atlas, {"gap": "none"}, "transformer 'atlas'") == Atlas()
     assert not Atlas(names=False).layout(CNN, 500).labels
-    with pytest.raises(UsageError, match="gap is a number of cells"):
+    with pytest.raises(UsageError, match="gap must be a number of cells"):
         build(Atlas, {"gap": "99"}, "transformer 'atlas'")
 
 

@@ -170,7 +170,7 @@ def test_a_choice_is_asked_for_once() -> None:
 
 
 WRONG = {
-    "'a.weigth'": (lambda shapes: ["a.weigth"], "choose names 'a.weigth', which is none of the tensors"),
+    "'a.weigth'": (lambda shapes: ["a.weigth"], "choose names 'a.weigth', which is not one of the tensors"),
     "twice": (lambda shapes: ["a.bias", "b.bias", "a.bias"], "choose names 'a.bias' twice"),
     "text": (lambda shapes: "a.weight", "choose returned 'a.weight', not an iterable of names"),
     "nothing": (lambda shapes: None, "choose returned None, not an iterable of names; is a 'return' missing?"),
@@ -275,7 +275,7 @@ def test_a_wrong_choice_is_one_line_of_the_command(tmp_path: Path) -> None:
     assert done.returncode != 0
     (line,) = done.stderr.splitlines()
     assert "transformer 'matrices'" in line
-    assert line.endswith("choose names 'c.weight', which is none of the tensors")
+    assert line.endswith("choose names 'c.weight', which is not one of the tensors")
 
 
 STEP = """

@@ -301,9 +301,9 @@ def test_options_come_from_the_command_line() -> None:
     assert build(Normalized, {"per": "tensor"}, "transformer 'normalized'") == Normalized(per="tensor")
     with pytest.raises(UsageError, match="one of model, tensor"):
         build(Normalized, {"per": "row"}, "transformer 'normalized'")
-    with pytest.raises(UsageError, match=r"slack is a share from 0 to 0\.5"):
+    with pytest.raises(UsageError, match=r"slack must be a share from 0 to 0\.5"):
         build(LayerWeighted, {"slack": "2"}, "transformer 'layer_weighted'")
-    with pytest.raises(UsageError, match="gap is a number of cells"):
+    with pytest.raises(UsageError, match="gap must be a number of cells"):
         build(LayerSeparated, {"gap": "-1"}, "transformer 'layer_separated'")
 
 

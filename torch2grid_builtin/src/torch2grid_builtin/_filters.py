@@ -34,7 +34,9 @@ class Only(TensorFilter):
         names = list(checkpoint)
         found = [name for pattern in _patterns(self.pattern) for name in matching(names, pattern)]
         if not found:
-            raise UsageError(f"{checkpoint.source}: no tensor matches {self.pattern!r}; --stats lists the names")
+            raise UsageError(
+                f"{checkpoint.source}: no tensor matches {self.pattern!r}; 'torch2grid tree MODEL' lists the names"
+            )
         return _keep(checkpoint, found, self.name)
 
 

@@ -115,7 +115,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _moved(name: str, instead: str) -> None:
-    warnings.warn(f"torch2grid_core.{name} goes in 0.3; use {instead}", DeprecationWarning, stacklevel=3)
+    warnings.warn(f"torch2grid_core.{name} will be removed in 0.3; use {instead}", DeprecationWarning, stacklevel=3)
 
 
 def __dir__() -> list[str]:

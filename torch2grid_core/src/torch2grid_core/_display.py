@@ -38,7 +38,7 @@ def plotted_by(function: Callable[[Any, Any, str | None], Any]) -> None:
 def drawn_into(value: Any, ax: Any, colormap: str | None) -> Any:
     """The axes into which *value* was drawn. Raises ``UsageError`` where nothing draws."""
     if not _PLOT:
-        raise UsageError("nothing that is imported draws into axes: import torch2grid")
+        raise UsageError("no imported package draws into axes; import torch2grid")
     return _PLOT[0](value, ax, colormap)
 
 
@@ -56,7 +56,7 @@ def saved_by(function: Callable[[Any, Any, str], Any]) -> None:
 def saved_as(value: Any, path: Any, format: str) -> Any:
     """The files that *value* was written to. Raises ``UsageError`` where nothing writes."""
     if not _SAVE:
-        raise UsageError("nothing that is imported writes files: import torch2grid")
+        raise UsageError("no imported package writes files; import torch2grid")
     return _SAVE[0](value, path, format)
 
 

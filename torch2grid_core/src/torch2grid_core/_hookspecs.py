@@ -24,7 +24,7 @@ BASE_GROUP = "torch2grid.base"  # of what comes with torch2grid: its names are i
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
-DEPRECATED = "torch2grid_written goes in 0.3; bring a Listener by torch2grid_listeners"
+DEPRECATED = "torch2grid_written will be removed in 0.3; bring a Listener by torch2grid_listeners"
 
 
 class Lazy:

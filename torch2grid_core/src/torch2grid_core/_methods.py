@@ -71,7 +71,7 @@ def mistakes(cls: type) -> tuple[str, ...]:
         found.append("tensor_pages() is called only where tensor_needs() asks for something, and it is not overridden")
     found += [*never_run(cls, base), *_unwritten(cls, base)]
     if bare := [name for each in cls.__mro__ for name, value in vars(each).items() if isinstance(value, dataclasses.Field)]:
-        found.append(f"{', '.join(bare)}: fields of a class that is no dataclass; put @dataclass(frozen=True) above it")
+        found.append(f"{', '.join(bare)}: fields of a class that is not a dataclass; put @dataclass(frozen=True) above it")
     if hasattr(base, "transform") and not hasattr(base, "layout"):
         alone = [name for name in _STREAMED if inspect.isfunction(getattr(cls, name, None)) and not _is_used(cls, name)]
         found += [f"nothing calls {name}(): it is a method of a LayoutTransformer" for name in alone]
@@ -100,7 +100,7 @@ def _unwritten(cls: type, base: type) -> list[str]:
         elif method in vars(cls) and not named:  # one that it inherits may be meant for others
             found.append(f"nothing calls {method}(): {words} names no format")
         if isinstance(formats, (tuple, list)):
-            found += [f"{words} names {each!r}, which is none of its formats" for each in named if each not in formats]
+            found += [f"{words} names {each!r}, which is not one of its formats" for each in named if each not in formats]
     return found
 
 
@@ -111,7 +111,7 @@ def no_settings(cls: type) -> str:
     hinted = [name for name, hint in inspect.get_annotations(cls).items() if "ClassVar" not in str(hint)]
     if dataclasses.is_dataclass(cls) and not hinted:  # those that it inherits are all
         return ""
-    return f"{cls.__name__} is no dataclass, so nothing of it is an option: write @dataclass(frozen=True) above it"
+    return f"{cls.__name__} is not a dataclass, so it has no options: write @dataclass(frozen=True) above it"
 
 
 _YIELDS = ("Iterable", "Iterator", "Sequence", "Generator")  # what a method returns that may be written with yield

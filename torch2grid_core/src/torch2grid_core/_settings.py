@@ -225,9 +225,9 @@ class Settings:
     title: str = _setting("", "a title of your own", metavar="TEXT")
     part: str = _setting("", "another part of the file, such as optimizer; all shows everything", metavar="NAME")
     interactive: bool = _setting(False, "choose tensors from a menu", "-i")
-    jobs: int = _setting(0, "number of processes; 0: one per core, as needed", "-j", metavar="N", least=0, most=10_000)
+    jobs: int = _setting(0, "number of processes; 0: up to one per core", "-j", metavar="N", least=0, most=10_000)
     executor: Any = _setting(
-        None, "do the work elsewhere, by an executor of a plugin such as dask", metavar="NAME[:URL]", kind="executor"
+        None, "do the work elsewhere, with an executor of a plugin, such as dask", metavar="NAME[:URL]", kind="executor"
     )
     verbose: bool = _setting(False, "also list each tensor that was left out, and why", "-v")
     quiet: bool = _setting(False, "print only errors and the paths of written files", "-q")
@@ -240,15 +240,15 @@ class Settings:
     colormap: str | None = _setting(
         None, "colour map, any of matplotlib's", group=PICTURE, metavar="NAME", check=_known_colormap
     )
-    reduce: Reduction = _setting("mean", "what a cell shows where weights share it", group=PICTURE)
+    reduce: Reduction = _setting("mean", "what a cell shows if several weights share it", group=PICTURE)
     scale: ScaleKind = _setting("auto", "colour scale; asinh: linear near 0, logarithmic beyond", group=PICTURE, former=FORMER)
     clip: float = _setting(
-        DEFAULT_CLIP, "quantile of the cells that the colour limits keep", group=PICTURE, metavar="SHARE", least=0.5, most=1
+        DEFAULT_CLIP, "share of the cells that lie within the colour limits", group=PICTURE, metavar="SHARE", least=0.5, most=1
     )
     limits: tuple[float, float] | Literal["shared"] | None = _setting(
         None, "fixed colour limits", group=PICTURE, metavar="LO,HI|shared", check=_rising
     )
-    threshold: float = _setting(1e-6, "weights of a magnitude below X count as near zero", group=PICTURE, metavar="X", least=0)
+    threshold: float = _setting(1e-6, "weights below X in magnitude count as near zero", group=PICTURE, metavar="X", least=0)
     max_cells: int = _setting(2048, "most cells per side of the grid", group=PICTURE, metavar="N", least=1, most=16384)
     tensor_cells: int = _setting(
         1024, "most cells per side of one tensor's picture", group=PICTURE, metavar="N", least=1, most=16384

@@ -70,9 +70,9 @@ def _params() -> list[click.Parameter]:
             default=MEMORY,
             show_default=True,
             metavar="MB",
-            help="for the levels that are kept",
+            help="memory for the levels that are kept",
         ),
-        click.Option(["--browser/--no-browser"], default=True, help="open the page, or print its address alone"),
+        click.Option(["--browser/--no-browser"], default=True, help="open the page, or only print its address"),
         click.Option(["--export"], metavar="DIR", help="write a page for a web server instead, and end"),
         click.Option(["--source"], metavar="URL", help="with --export: where a browser can read the safetensors file"),
         *settings_options(

@@ -56,7 +56,7 @@ def write_page(session: Session, folder: str, source: str | None) -> tuple[int, 
     """
     target = Path(folder)
     if target.exists():
-        raise UsageError(f"--export {folder}: is there already; name a new folder")
+        raise UsageError(f"--export {folder}: exists already; name a new folder")
     if source is not None and urlsplit(source).scheme not in ("http", "https"):
         raise UsageError(f"--source {source}: is not an address that a browser can read; it must begin with https://")
     parent = target.absolute().parent
@@ -104,7 +104,7 @@ def _write(session: Session, folder: Path, source: str | None) -> tuple[int, int
 def _origin(source: str) -> str:
     parts = urlsplit(source)
     if not parts.hostname or not re.fullmatch(r"[\w.:\[\]-]+", parts.netloc):
-        raise UsageError("--source: is not the address of a host, or names a person")
+        raise UsageError("--source: give the address of a host, without a user name or password")
     return f"{parts.scheme}://{parts.netloc}"
 
 

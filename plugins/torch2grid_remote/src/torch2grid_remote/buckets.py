@@ -31,9 +31,9 @@ def bucket_and_key(location: str) -> tuple[str, str]:
     bucket, _, key = rest.partition("/")
     bucket = bucket.rpartition("@")[2]
     if not bucket:
-        raise LoadError(location, "names no bucket", f"write {scheme}://bucket/key")
+        raise LoadError(location, "does not name a bucket", f"write {scheme}://bucket/key")
     if any(part in (".", "..") for part in key.split("/")):
-        raise LoadError(f"{scheme}://{bucket}/{key}", "is no key", f"write {scheme}://bucket/key")
+        raise LoadError(f"{scheme}://{bucket}/{key}", "is not a key", f"write {scheme}://bucket/key")
     return bucket, key.lstrip("/")
 
 

@@ -208,7 +208,7 @@ def _failure(error: Exception, shown: str, wait: float, proxy: str = "") -> Exce
     if isinstance(error, ssl.SSLCertVerificationError):
         return LoadError(shown, f"the server's certificate is not trusted: {error.verify_message}", "check the address")
     if isinstance(error, ssl.SSLError):
-        return LoadError(shown, "the server does not speak TLS as it is asked to", "check the address")
+        return LoadError(shown, "the server does not speak TLS, or a version of it that is not accepted", "check the address")
     if isinstance(error, OSError) and (found := _TUNNEL.match(str(error))):
         told = f"the proxy answers {found[1]} {_reason(int(found[1]))}".rstrip()
         return LoadError(shown, told, "check HTTPS_PROXY, or name the server in NO_PROXY")
@@ -271,7 +271,7 @@ def _place_of(proxy: str, shown: str) -> tuple[str, int]:
             return way.hostname, way.port or 80
     except LoadError:
         pass
-    raise LoadError(shown, "the proxy of the environment is no http:// address", "check HTTPS_PROXY and HTTP_PROXY")
+    raise LoadError(shown, "the proxy of the environment is not an http:// address", "check HTTPS_PROXY and HTTP_PROXY")
 
 
 def _proxy_secret(proxy: str) -> dict[str, str]:

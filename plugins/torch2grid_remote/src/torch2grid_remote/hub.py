@@ -192,7 +192,7 @@ class Hub(SourceOpener):
             about, _ = asked(url, store.shown(""))
             commit = about.get("sha") if isinstance(about, dict) else None
             if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
-                raise LoadError(store.shown(""), "the hub names no commit", "check HF_ENDPOINT, and try again")
+                raise LoadError(store.shown(""), "the hub does not name a commit", "check HF_ENDPOINT, and try again")
             store.commit = commit
         if path and not path.endswith("/"):
             try:

@@ -114,7 +114,7 @@ def read_config(checkpoint: Checkpoint) -> Config:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        return Config(True, refused=f"{NAME} is no JSON object")
+        return Config(True, refused=f"{NAME} is not a JSON object")
     return _read(found)
 
 
@@ -128,7 +128,7 @@ def described_configs(checkpoint: Checkpoint) -> dict[str, Config]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        return {"": Config(True, refused="its lora_adapter_metadata are no JSON object")}
+        return {"": Config(True, refused="its lora_adapter_metadata is not a JSON object")}
     parts: dict[str, dict[str, Any]] = {}
     for key, value in found.items():
         component, dot, name = key.partition(".")

@@ -50,7 +50,7 @@ class Bases:
             return replace(tensor, shape=pair.shape, strides=None, taken=None)
         what = f"{list(tensor.shape)} {tensor.dtype.name}"
         raise UsageError(
-            f"{visible(name, 200)} of {self.base.source} is {what}, and the adapter's change of it {list(pair.shape)}"
+            f"{visible(name, 200)} of {self.base.source} is {what}, but the adapter's change is {list(pair.shape)}"
         )
 
     def _name(self, pair: Pair) -> str | None:
@@ -210,7 +210,7 @@ def merge(base: Checkpoint, adapter: Checkpoint) -> Merged:
         if name not in changes:
             tensors[name] = each.tensor
         elif not each.is_changed:
-            what = f"stores {visible(each.name, 200)} and a change of it; which of both is meant is not known"
+            what = f"stores {visible(each.name, 200)} and also a change of it; it is unclear which of them is meant"
             raise UsageError(f"{adapter.source} {what}")
     label = f"{base.source} + {PurePath(adapter.source).name or 'adapter'}"
     return Merged(_made(tensors, base, label), base, found, changes)

@@ -223,7 +223,7 @@ def _pair(checkpoint: Checkpoint, group: _Group, configs: Mapping[str, Config], 
     keys = ("embedding_down", "embedding_up") if embedding else ("down", "up")
     missing = [key for key in keys if key not in names]
     if group.twice or (embedding and ("down" in names or "up" in names)) or len(missing) == len(keys):
-        raise NotUnderstood("its tensors are no pair")
+        raise NotUnderstood("its tensors are not a pair")
     if missing:
         raise NotUnderstood(f"its {'second' if 'up' in missing[0] else 'first'} matrix is not here")
     if "mid" in names:
@@ -243,7 +243,7 @@ def _pair(checkpoint: Checkpoint, group: _Group, configs: Mapping[str, Config], 
     left, right, shape = _matrices(down, up)
     rank = right.shape[0]
     if config.is_parameter(inside, rank):
-        raise NotUnderstood("it is of a parameter that is no module (target_parameters): of the experts of a layer, say")
+        raise NotUnderstood("it is of a parameter that is not a module (target_parameters): of the experts of a layer, say")
     stated = config.rank_of(inside)
     if stated is not None and stated != rank:
         raise NotUnderstood(f"its settings say rank {stated:g}, and its matrices have {rank}")
@@ -310,7 +310,7 @@ def _alpha(checkpoint: Checkpoint, name: str | None) -> float | None:
         return None
     tensor = checkpoint[name]
     if tensor.size != 1 or tensor.nbytes > _SMALL or tensor.dtype.kind in "cb":
-        raise NotUnderstood("its alpha is no number")
+        raise NotUnderstood("its alpha is not a number")
     value = float(np.asarray(tensor).reshape(-1)[0])
     if not math.isfinite(value):
         raise NotUnderstood(f"its alpha is {value:g}")

@@ -187,7 +187,7 @@ def _pattern(pattern: str) -> str:
             raise ValueError(f"{visible(found[0], 60)}: a number of too many digits")
         count = len(found[3].split(",")) if found[3] is not None else int(found[2]) - int(found[1]) + 1
         if count < 1:
-            raise ValueError(f"{visible(found[0], 60)} stands for no number: the first is more than the last")
+            raise ValueError(f"{visible(found[0], 60)} is an empty range: its first number is more than its last")
         names *= count
         if names > _MOST_NAMES:
             raise ValueError(f"{visible(pattern, 200)} stands for more than {_MOST_NAMES:,} names; * stands for any")
@@ -306,7 +306,7 @@ def _limits(value: Any) -> Mapping[str, tuple[float, float]]:
 def _severities(value: Any) -> Mapping[str, str]:
     found = _by(_level)(value)
     if not all(found):
-        raise ValueError("a rule has a code or a name")
+        raise ValueError("expected the code or the name of a rule")
     return found
 
 

@@ -194,7 +194,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_number(word: str) -> Any:
-    raise _Malformed(f"{word} is no number of JSON")
+    raise _Malformed(f"{word} is not a number of JSON")
 
 
 def _read(option: str, name: str, entry: Any) -> Entry:
@@ -203,9 +203,9 @@ def _read(option: str, name: str, entry: Any) -> Entry:
     if not all(isinstance(given.get(key), kind) for key, kind in fields.items()):
         raise UsageError(f"{option}: {visible(name, 200)}: an entry has dtype, shape and digest")
     if not all(type(side) is int and side >= 0 for side in given["shape"]):
-        raise UsageError(f"{option}: {visible(name, 200)}: its shape is no list of lengths")
+        raise UsageError(f"{option}: {visible(name, 200)}: its shape is not a list of lengths")
     if len(given["digest"]) != 64 or not set(given["digest"]) <= _HEX:
-        raise UsageError(f"{option}: {visible(name, 200)}: its digest has not 64 hexadecimal digits")
+        raise UsageError(f"{option}: {visible(name, 200)}: its digest does not have 64 hexadecimal digits")
     figures = {key: _figure(value) for key, value in given.items() if key not in (*fields, "alias")}
     alias = given.get("alias", "")
     return Entry(given["dtype"], tuple(given["shape"]), given["digest"], figures, alias if isinstance(alias, str) else "")

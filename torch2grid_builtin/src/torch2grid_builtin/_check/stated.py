@@ -35,9 +35,9 @@ def stated(
     """
     settings = settings or Settings()
     if settings.slice and (expect or manifest or recorded):
-        raise UsageError("--slice: what --expect and the manifests state is about whole tensors; leave it out")
+        raise UsageError("--slice cannot be combined with --expect or a manifest, which are about whole tensors; leave it out")
     if settings.filter and expect:
-        raise UsageError("--expect is about all tensors; leave filters (--only, --skip, --tensors) out, its patterns choose")
+        raise UsageError("--expect cannot be combined with filters (--only, --skip, --tensors); choose tensors by its patterns")
     kinds: list[Rule | type[Rule]] = [*rules, Manifest, Expected]
     words = [word for rule in kinds for word in (rule.code, rule.name)]
     expected = read_expectations(os.fspath(expect), words) if expect else None

@@ -38,7 +38,7 @@ class Watch:
 
     def __init__(self, folder: str) -> None:
         if not os.path.isdir(folder):
-            raise UsageError(f"--watch {folder}: is no folder")
+            raise UsageError(f"--watch {folder}: is not a folder")
         self.folder = folder
         self._told = dict(self._listed())
         self._last: dict[str, State] = {}

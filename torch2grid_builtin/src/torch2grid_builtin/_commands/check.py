@@ -88,8 +88,8 @@ class Check(Command):
             self.name,
             callback=click.pass_obj(run),
             params=_params(),
-            help="Look for defects in the weights of each MODEL, and name the tensor and index of each. Exit code: 0 where "
-            "there is none, 1 where there is, 2 for a file that cannot be read, a plugin that fails, and wrong usage.",
+            help="Look for defects in the weights of each MODEL, and name the tensor and index of each. Exit code: 0 if "
+            "there are none, 1 if there are, 2 for a file that cannot be read, a plugin that fails, or wrong usage.",
             context_settings={"help_option_names": ["-h", "--help"]},
         )
 
@@ -98,15 +98,19 @@ def _params() -> list[click.Parameter]:
     return [
         click.Argument(["models"], nargs=-1, metavar="MODEL..."),
         click.Option(
-            ["--select", "chosen"], multiple=True, callback=listed, metavar="CODE,…", help="only these rules: T101, T1 or nan"
+            ["--select", "chosen"],
+            multiple=True,
+            callback=listed,
+            metavar="CODE,…",
+            help="check only these rules, such as T101, T1 or nan",
         ),
-        click.Option(["--ignore", "ignored"], multiple=True, callback=listed, metavar="CODE,…", help="not these rules"),
+        click.Option(["--ignore", "ignored"], multiple=True, callback=listed, metavar="CODE,…", help="leave these rules out"),
         click.Option(
             ["--fail-on"],
             type=click.Choice(["error", "warning"]),
             default="error",
             show_default=True,
-            help="lowest severity that makes the exit code 1",
+            help="lowest severity for which the exit code is 1",
         ),
         click.Option(
             ["--severity"],
@@ -133,7 +137,7 @@ def _params() -> list[click.Parameter]:
             show_default=True,
             callback=_formats,
             metavar="NAME[=FILE],…",
-            help=f"of the report: {', '.join(REPORTS)}; several with commas between, each but one into a file",
+            help=f"format of the report: {', '.join(REPORTS)}; several with commas between, all but one into a file",
         ),
         *settings_options(
             rule="a rule's thresholds; 'torch2grid plugins NAME' lists them (repeatable)",
@@ -342,7 +346,7 @@ def _check_one(
             click.echo(f"{visible(shown)}: note: {visible(note, limit=2000)}", err=True)
         for each in checked.stale:
             where = "" if each.tensor == "*" else f" in {visible(each.tensor, 200)}"
-            told = f"{visible(each.rule, 60)}{where} is accepted, and there is no such finding"
+            told = f"{visible(each.rule, 60)}{where} is accepted, but there is no such finding"
             click.echo(f"{visible(shown)}: note: {told}", err=True)
         line = summary_line(selection, time.perf_counter() - started)
         click.echo(f"{line}: {checked.verdict}", err=True)

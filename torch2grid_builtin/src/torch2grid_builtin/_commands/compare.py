@@ -87,9 +87,9 @@ class Compare(Command):
             callback=click.pass_obj(run),
             params=_params(),
             help="Compare checkpoints A and B: a table of what changed, most first, and Δ = B − A of the whole model as one "
-            "picture. With three and more, or a folder: how the weights went from each to the next. Tensors are matched by "
-            "name; of a training checkpoint, the model is compared. Exit code: 0 the same, 1 different, 2 for a file that "
-            "cannot be read and for wrong usage.",
+            "picture. With three or more, or a folder: how the weights changed from each to the next. Tensors are matched by "
+            "name. Of a training checkpoint, the model is compared. Exit code: 0 for the same weights, 1 for different ones, "
+            "2 for a file that cannot be read or wrong usage.",
             context_settings={"help_option_names": ["-h", "--help"]},
         )
 
@@ -97,12 +97,12 @@ class Compare(Command):
 def _params() -> list[click.Parameter]:
     return [
         click.Argument(["models"], nargs=-1, metavar="A B..."),
-        click.Option(["--stats"], is_flag=True, help="the table"),
+        click.Option(["--stats"], is_flag=True, help="print the table"),
         click.Option(
             ["--atlas"], is_flag=True, help="Δ of the whole model as one grid; this, the table and an overview are the default"
         ),
         click.Option(["--layers"], is_flag=True, help="a page for each tensor that changed: A, B, Δ and histograms"),
-        click.Option(["--all", "everything"], is_flag=True, help="tensors that did not change too"),
+        click.Option(["--all", "everything"], is_flag=True, help="list tensors that did not change, too"),
         click.Option(["--top"], type=click.IntRange(0), default=0, metavar="N", help="show at most N rows of each table"),
         click.Option(
             ["--tolerance"],
@@ -116,7 +116,7 @@ def _params() -> list[click.Parameter]:
             ["--merge"],
             default="",
             metavar="ADAPTER",
-            help="compare A with this adapter merged into it; what the merge rounds does not count as a difference",
+            help="merge this adapter into A before comparing; rounding by the merge does not count as a difference",
         ),
         click.Option(
             ["--rank-size"],
@@ -142,7 +142,7 @@ def _params() -> list[click.Parameter]:
             output="where pictures go; FILE.html takes a report, FILE.gif the animation, FILE.csv the table",
             format="formats, such as png,svg; csv is the table, json the report on stdout, gif the whole model in motion",
             plugin="the grid transformer of the whole model",
-            part="the part of training checkpoints; else the model",
+            part="part of training checkpoints to compare; the model unless given",
             filter="compare only what a filter keeps (repeatable)",
             include_buffers="compare counters and index buffers too",
             slice="compare only that part of each tensor",
@@ -174,7 +174,7 @@ def compare(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
         return compare_lineage(manager, models, asked)
     if len(models) != 2:
         if asked.merge:
-            raise UsageError("--merge takes two checkpoints: the base, and what is said to be the base with the adapter")
+            raise UsageError("--merge takes two checkpoints: the base, and the merged model")
         return compare_series(manager, models, asked)
     return compare_two(manager, models, asked)
 

@@ -76,7 +76,7 @@ class NewPlugin(Command):
                     ["--kind", "kinds"],
                     multiple=True,
                     type=click.Choice(list(PARTS)),
-                    help="bring only this kind (repeatable); else all of these",
+                    help="write only this kind (repeatable); without it, all of these",
                 ),
                 click.Option(
                     ["-o", "--output"], default=".", show_default=True, metavar="DIR", help="the folder to put the project in"

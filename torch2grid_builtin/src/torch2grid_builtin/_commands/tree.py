@@ -47,8 +47,10 @@ def _params() -> list[click.Parameter]:
             help="list modules down to this depth; 0 lists all",
         ),
         click.Option(["--flat"], is_flag=True, help="a list of full names, each tensor on a line"),
-        click.Option(["--all", "every"], is_flag=True, help="list every numbered block, also those of equal build"),
-        click.Option(["--format"], type=click.Choice(list(REPORTS)), default="text", show_default=True, help="of the list"),
+        click.Option(["--all", "every"], is_flag=True, help="list every numbered block, even if blocks have the same build"),
+        click.Option(
+            ["--format"], type=click.Choice(list(REPORTS)), default="text", show_default=True, help="format of the list"
+        ),
         *settings_options(
             part="another part of the file, such as optimizer; all lists everything",
             filter="list only what a filter keeps (repeatable)",

@@ -132,7 +132,7 @@ class Forming:
             return self.head
         fitting = heads_of(rows)
         if not fitting:
-            raise Unfit(f"{rows} rows are no heads")
+            raise Unfit(f"{rows} rows are not a number of heads")
         if not self._given_up:
             self._given_up = True
             self._find_head([(tensor, partner, back)])

@@ -59,7 +59,7 @@ class Rotary(Form):
     def of(self, tensor: LazyTensor) -> LazyTensor:
         if not tensor.ndim or self.head < 2 or self.head % 2 or tensor.shape[0] % self.head:
             rows = tensor.shape[0] if tensor.ndim else 0
-            raise Unfit(f"{rows} rows are no whole number of heads of {self.head}")
+            raise Unfit(f"{rows} rows are not a whole number of heads of {self.head}")
         inner = (2, self.head // 2) if self.back else (self.head // 2, 2)
         cut = split(tensor, (tensor.shape[0] // self.head, *inner))
         return gathered(ordered(cut, (0, 2, 1, *range(3, cut.ndim))), tensor.shape)
@@ -138,7 +138,7 @@ class Index(Form):
 
     def of(self, tensor: LazyTensor) -> LazyTensor:
         if tensor.ndim < 2 or self.place >= tensor.shape[0]:
-            raise Unfit(f"shape {list(tensor.shape)} is no stack of more than {self.place}")
+            raise Unfit(f"shape {list(tensor.shape)} is not a stack of more than {self.place}")
         return replace(tensor.view(self.place), taken=None)
 
     @property

@@ -36,7 +36,9 @@ class Named:
         try:
             return None if found is None else found.expand(self.new)
         except re.error as error:
-            raise UsageError(f"{self.where}: {visible(self.new)!r} is no new name: {visible(str(error))}") from error
+            raise UsageError(
+                f"{self.where}: {visible(self.new)!r} is not a valid replacement: {visible(str(error))}"
+            ) from error
 
     def __str__(self) -> str:
         old = self.old if isinstance(self.old, str) else f"/{self.old.pattern}/"
@@ -82,7 +84,7 @@ def read_names(given: Any) -> tuple[Named, ...]:
 
 def _line(old: Any, new: Any, how: str, where: str) -> Named:
     if not isinstance(new, str) or not isinstance(old, (str, re.Pattern)) or not old or not new:
-        raise UsageError(f"{where}: an old and a new name, not {old!r} and {new!r}")
+        raise UsageError(f"{where}: expected an old and a new name, not {old!r} and {new!r}")
     if how and how not in HOWS:
         raise UsageError(f"{where}: how is {', '.join(HOWS)} or empty, not {visible(how)!r}{did_you_mean(how, HOWS)}")
     if isinstance(old, str) and len(old) > 2 and old[0] == old[-1] == "/":

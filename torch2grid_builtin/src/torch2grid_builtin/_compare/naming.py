@@ -115,7 +115,9 @@ class _Stated:
         known = {old: (new, named) for old, (new, named) in way.items() if new in there}
         if not known:
             told = str(names[0])
-            raise UsageError(f"{names[0].where.partition(':')[0]}: none of its names is in both files, such as {told}")
+            raise UsageError(
+                f"{names[0].where.partition(':')[0]}: none of its pairs of names fits the two files; the first is {told}"
+            )
         news = Counter(new for new, _ in known.values())
         twice = next((new for new, count in news.items() if count > 1), None)
         if twice is not None:
@@ -254,7 +256,7 @@ class _Found:
                     clash = stored in self.pairs
                     if clash:
                         raise UsageError(
-                            f"--names: {visible(stored)} is the name of another tensor, too; state what that one is"
+                            f"--names: {visible(stored)} is also the name of another tensor; give that one a new name, too"
                         )
                     tensors.setdefault(stored, tensor)
             sides.append((side.checkpoint.with_tensors(tensors), {n: o for n, o in origins.items() if o != Origin(n)}))

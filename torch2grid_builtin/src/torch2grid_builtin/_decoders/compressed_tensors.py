@@ -56,7 +56,7 @@ def _beside(here: Stored, module: str, *ends: str) -> tuple[str, ...]:
 def _packed(here: Stored, module: str) -> Recipe:
     packed, scale = here.need(f"{module}weight_packed"), here.need(f"{module}weight_scale")
     if packed.ndim < 2:
-        raise NotDecoded("the codes are no matrix")
+        raise NotDecoded("the codes are not a matrix")
     if packed.dtype.name == "uint8":
         return _floats(here, module, packed, scale)
     if packed.dtype.name != "int32":

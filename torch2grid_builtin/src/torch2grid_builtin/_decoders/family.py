@@ -88,7 +88,7 @@ class Stored:
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            raise NotDecoded(f"{visible(name.rpartition('.')[2], 60)} is no JSON object")
+            raise NotDecoded(f"{visible(name.rpartition('.')[2], 60)} is not a JSON object")
         return found
 
     @cached_property
@@ -208,7 +208,7 @@ def viewed(tensor: LazyTensor, dtype: np.dtype[Any]) -> LazyTensor:
         raise NotDecoded("the codes do not lie in order")
     start, length = tensor.offset * tensor.dtype.itemsize, (tensor.shape[-1] if tensor.ndim else 1) * tensor.dtype.itemsize
     if start % dtype.itemsize or length % dtype.itemsize:
-        raise NotDecoded(f"codes of {tensor.dtype.name} that are no whole {dtype.name}")
+        raise NotDecoded(f"codes of {tensor.dtype.name} that do not fill whole {dtype.name}")
     shape = (*tensor.shape[:-1], length // dtype.itemsize)
     return replace(tensor, shape=shape, dtype=dtype, offset=start // dtype.itemsize, strides=None, taken=None)
 

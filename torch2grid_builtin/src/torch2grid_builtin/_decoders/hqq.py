@@ -59,7 +59,7 @@ def _recipe(here: Stored, module: str) -> Recipe:
     meta = f"{module}meta." if f"{module}meta.scale" in here.checkpoint else module
     codes, scale, zero = here.need(f"{module}W_q"), here.need(f"{meta}scale"), here.need(f"{meta}zero")
     if codes.ndim != 2:
-        raise NotDecoded("the codes are no matrix")
+        raise NotDecoded("the codes are not a matrix")
     bits, shape = _number(here, meta, "nbits"), _shape(here, meta)
     if bits is None:
         bits = _bits(codes, scale)

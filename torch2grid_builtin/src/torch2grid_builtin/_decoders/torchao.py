@@ -70,7 +70,7 @@ def _affine(here: Stored, name: str, front: str, end: str) -> Recipe:
     if codes.ndim != 2 or codes.dtype.itemsize != 1 or not codes.size or not is_number(scale) or not scale.contiguous:
         raise NotDecoded(f"codes of {codes.dtype.name}, shape {list(codes.shape)}, scales of {scale.dtype.name}")
     if zero is not None and is_number(zero):
-        raise NotDecoded("their zero points are no integers")
+        raise NotDecoded("their zero points are not integers")
     down, across = {0: (1, 1), 1: (scale.size, 1), 2: scale.shape[-2:]}.get(scale.ndim, (0, 0))
     if not down or not across or codes.shape[0] % down or codes.shape[1] % across:
         raise NotDecoded(f"scales of shape {list(scale.shape)} for weights of shape {list(codes.shape)}")
@@ -129,7 +129,7 @@ def _recipe(it: _Wrapped) -> Recipe:
     if it.get("act_pre_scale") is not None:
         raise NotDecoded("they belong to activations that are scaled first")
     if codes.ndim < 2:
-        raise NotDecoded("the codes are no matrix")
+        raise NotDecoded("the codes are not a matrix")
     kind = it.kind or _guess(codes, scale)
     if kind in _BY_BLOCKS:
         return _by_blocks(it, kind, codes, scale)
@@ -205,7 +205,7 @@ def _microscaling(it: _Wrapped, kind: str, codes: LazyTensor, scale: LazyTensor)
     columns = shape[-1] // group
     rows = math.prod(shape[:-1])
     if shape[-1] % group:
-        raise NotDecoded(f"rows of {shape[-1]} weights are no whole groups of {group}")
+        raise NotDecoded(f"rows of {shape[-1]} weights are not whole groups of {group}")
     tiled = scale.shape[-2:] != (shape[-2], columns)
     if tiled and (scale.size != Tiled.size(rows, columns) or not scale.contiguous or scale.dtype.itemsize != 1):
         raise NotDecoded(f"scales of shape {list(scale.shape)} for weights of shape {list(shape)}")

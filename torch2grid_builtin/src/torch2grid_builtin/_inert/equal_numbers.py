@@ -41,7 +41,7 @@ def of_complex(args: tuple[Any, ...]) -> Any:
     except (ValueError, TypeError, OverflowError):
         made = None
     if made is None:
-        raise Malformed("a mapping with a complex number as a key that is none")
+        raise Malformed("a mapping with an invalid complex number as a key")
     return of_number(made)
 
 

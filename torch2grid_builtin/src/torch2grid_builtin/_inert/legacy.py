@@ -123,7 +123,7 @@ class _Known:
     def check(self) -> None:
         """Raise ``Malformed`` where the object uses a storage that is not there, or calls a slice like another storage."""
         for key in self.places:
-            raise Malformed(f"storage {key!r} is used, but not in the file", "the file is cut short or wrong")
+            raise Malformed(f"storage {key!r} is used, but not in the file", "the file is cut short or wrong; fetch it again")
         if not self.views.keys().isdisjoint(self.by_key):
             raise Malformed(_NO_KEY)
 

@@ -258,7 +258,7 @@ def _name(value: Any, module: str = "") -> str:
     if len(found) > LONG_NAME:
         # No module has a long name that is none: it is the header of another format, say. An attribute may be called anything.
         if not (module or found).replace(".", "_").isidentifier():
-            raise Broken("broken pickle: a long name to import is none")
+            raise Broken("broken pickle: a long name to import is not valid")
         raise _long()
     return found
 

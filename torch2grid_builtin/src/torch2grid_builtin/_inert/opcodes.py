@@ -202,7 +202,7 @@ def _of_c(raw: bytes) -> int:
     try:
         return int(raw, 8 if re.fullmatch(rb"[+-]?0[0-7]+", raw) else 0)
     except ValueError as error:
-        raise Broken("broken pickle: an integer that is none") from error
+        raise Broken("broken pickle: an integer that is not valid") from error
 
 
 def _written(raw: bytes) -> int:
@@ -217,7 +217,7 @@ def _decimal(raw: bytes) -> int:
     if len(raw) <= limits.DECIMAL_DIGITS and re.fullmatch(rb"\s*[+-]?\d+(_\d+)*\s*", raw):
         return int(raw)
     some = re.fullmatch(rb"\s*[+-]?(0[xXoObB])?[0-9a-fA-F_]+[lL]?\s*", raw)
-    what = "broken pickle: an integer that is none, or has thousands of digits"
+    what = "broken pickle: an integer that is not valid, or has thousands of digits"
     raise (Malformed if some else Broken)(what)
 
 
@@ -240,11 +240,11 @@ def _long_bytes(machine: Machine, count: int) -> None:
 def _float(machine: Machine) -> None:
     raw, _ = _numeral(machine, _OF_FLOATS)
     if len(raw) > limits.DECIMAL_DIGITS or b"_" in raw:
-        raise Malformed("broken pickle: a number that is none, or has thousands of digits")
+        raise Malformed("broken pickle: a number that is not valid, or has thousands of digits")
     try:
         machine.stack.append(float(raw))
     except ValueError as error:
-        raise Broken("broken pickle: a number that is none") from error
+        raise Broken("broken pickle: a number that is not valid") from error
 
 
 def _quoted(machine: Machine) -> None:

@@ -143,7 +143,7 @@ class PickleStream:
             if each == 10:
                 break
             if each not in allowed:
-                raise Broken("broken pickle: a number that is none")
+                raise Broken("broken pickle: a number that is not valid")
         raw, pos = self.line(pos)
         number, zero, _ = raw.partition(b"\0")
         return number, bool(zero), pos

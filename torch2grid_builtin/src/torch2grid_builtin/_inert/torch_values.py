@@ -108,7 +108,7 @@ def make_tensor(
     if lazy.size and (first + lazy.span) * dtype.itemsize > held:
         raise Malformed(
             f"a tensor of size {list(shape)[:8]} needs {(first + lazy.span) * dtype.itemsize} bytes of a storage of {held}",
-            "the file is cut short or wrong",
+            "the file is cut short or wrong; fetch it again",
         )
     if not ref.first:
         return Tensor(checked(lazy))
@@ -156,7 +156,7 @@ def checked(tensor: LazyTensor) -> LazyTensor:
         return tensor.check()
     except LoadError as error:
         raise Malformed(
-            f"a tensor of size {list(tensor.shape)[:8]} {error.reason}", "the file is cut short or wrong"
+            f"a tensor of size {list(tensor.shape)[:8]} {error.reason}", "the file is cut short or wrong; fetch it again"
         ) from error
 
 

@@ -320,7 +320,7 @@ class Identities:
     """What tells the keys of one mapping apart, as Python does, hashed safely: two keys are equal where these are.
 
     Text by itself, numbers by their value whatever their type, numpy's too, tuples by what is in them, values of a few classes
-    by what they were made of, and the rest by object: so is a number that is none, which equals nothing.
+    by what they were made of, and the rest by object: so is a number that is not valid, which equals nothing.
     """
 
     def __init__(self) -> None:

@@ -101,7 +101,7 @@ class ArchiveFolder(SourceBase):
                 raise LoadError(archive.shown, f"is a {kind} with a name of more than {_LONGEST} characters", _HOSTILE)
             through += len(parts)
             if through > _FOLDERS:
-                raise LoadError(archive.shown, f"is a {kind} of files in more folders than any has", "it is hostile")
+                raise LoadError(archive.shown, f"is a {kind} with more folders than any has", "it is hostile")
             root._add(parts, name, storage)
         return root
 

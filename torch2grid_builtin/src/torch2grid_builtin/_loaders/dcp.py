@@ -133,7 +133,7 @@ def _tensors(contents: Contents, files: list[Source], by: str) -> tuple[dict[str
         if len(behind):
             file = files[int(entry.file[behind[0]])]
             told = f"has {file.size:,} bytes, and a block of {visible(entry.name, 80)} is said to end behind them"
-            raise LoadError(file.shown, told, "it is cut short")
+            raise LoadError(file.shown, told, "it is cut short; fetch it again")
         if entry.dtype not in DTYPES:
             skipped.append(Skip(entry.name, f"dtype {visible(entry.dtype, 40) or 'unknown'} is not read", by))
             continue

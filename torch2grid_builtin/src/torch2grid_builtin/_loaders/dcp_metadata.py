@@ -229,7 +229,7 @@ class _Index(_Row):
         if type(name) is not str:
             raise Malformed("a block of a tensor without a name")
         if number is not None and type(number) is not int:  # it is hashed, whatever it is
-            raise Malformed("a block of a tensor whose number is none")
+            raise Malformed("a block of a tensor whose number is not valid")
         place = () if offset is None else _sizes(offset)
         self.row = len(reader.name)
         reader.name.append(reader.names.setdefault(name, len(reader.names)))

@@ -178,7 +178,7 @@ class _Partition:
 def _flat_tensor(value: Any, source: Source) -> LazyTensor:
     lazy = value.lazy if isinstance(value, Tensor) else None
     if lazy is None:
-        raise LoadError(source.shown, "holds a group of weights that is no tensor", _WRONG)
+        raise LoadError(source.shown, "holds a group of weights that is not a tensor", _WRONG)
     if lazy.ndim != 1:
         raise LoadError(source.shown, f"holds a group of weights of {lazy.ndim} dimensions where a flat one belongs", _WRONG)
     return lazy
@@ -188,7 +188,7 @@ def _shapes(mapping: Pairs, source: Source) -> Iterator[tuple[str, tuple[int, ..
     for key, value in mapping.entries():
         name, shape = text(key), integers(value)
         if name is None or shape is None or math.prod(shape) >= 1 << 62:
-            raise LoadError(source.shown, "states a shape that is none", _WRONG)
+            raise LoadError(source.shown, "states a shape that is not valid", _WRONG)
         yield name, shape
 
 

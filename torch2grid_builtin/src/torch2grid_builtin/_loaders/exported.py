@@ -178,7 +178,7 @@ class _Reader:
             raise self.fail(f"with a list of weights that is not JSON ({visible(record, 80)})") from error
         config = stated.get("config") if isinstance(stated, dict) else None
         if not isinstance(config, dict) or len(config) > limits.NAMES:
-            raise self.fail(f"with a list of weights that is none ({visible(record, 80)})")
+            raise self.fail(f"with a list of weights that is not one ({visible(record, 80)})")
         return config
 
     def _bytes(self, record: str, most: int) -> bytes:
@@ -241,7 +241,7 @@ class _Reader:
             found = [each.get("as_int") if isinstance(each, dict) else None for each in stated]
             if all(type(each) is int and 0 <= each < 2**62 for each in found):
                 return tuple(each for each in found if each is not None)
-        raise self.fail(f"whose tensor {label} has a shape that is no list of numbers")
+        raise self.fail(f"whose tensor {label} has a shape that is not a list of numbers")
 
     def _read_state(self, record: str, prefix: str, constant: bool, single: bool = False) -> None:
         """The tensors that torch.save wrote to a record. single: it is one, whose name is *prefix*."""

@@ -198,7 +198,7 @@ def _rule(name: str, share: LazyTensor, rank: _Rank) -> _Rule:
         if rank.gated and _GATED.fullmatch(name):
             half, odd = divmod(share.shape[0], 2) if share.ndim else (0, 1)
             if odd:
-                raise LoadError(name, "is to hold gate and up, and cannot be cut in two", _CONVERT)
+                raise LoadError(name, "should hold gate and up, but cannot be cut in two", _CONVERT)
             return _Rule(0, (half, half), "gate and up")
         return _Rule(0, *_of_mamba(share, rank))
     return _Rule(1) if _ROW.fullmatch(name) else _Rule(None)
@@ -294,7 +294,7 @@ def _whole(name: str, first: LazyTensor, shares: Sequence[LazyTensor | None], ro
     """The tensor that *shares* make up; ``None`` where nothing tells how. Raises ``LoadError`` where they cannot."""
     held = [share for share in shares if share is not None]
     if len(held) != len(row) or any(share.ndim != first.ndim or share.dtype != first.dtype for share in held):
-        raise LoadError(name, "is not in every rank alike", _WRONG)
+        raise LoadError(name, "is missing in a rank, or differs between ranks in dtype or dimensions", _WRONG)
     rule = _rule(name, first, row[0])
     if rule.axis is None or rule.axis >= first.ndim:
         if any(share.shape != first.shape for share in held):
@@ -307,7 +307,7 @@ def _whole(name: str, first: LazyTensor, shares: Sequence[LazyTensor | None], ro
         return replace(first, name=name, note=f"of {len(row)} ranks, {told}")
     lengths = [share.shape[rule.axis] for share in held]
     if rule.parts and any(length != lengths[0] for length in lengths):
-        raise LoadError(name, f"is to hold {rule.called}, and differs in shape between ranks", _CONVERT)
+        raise LoadError(name, f"should hold {rule.called}, but differs in shape between ranks", _CONVERT)
     tiles: list[Tile] = []
     place, start = 0, 0
     for size in rule.parts or (0,):

@@ -244,7 +244,7 @@ class _Reader:
             elif each.wire == BYTES and each.size % 4 == 0 and not single:
                 parts.append(Range(self.messages.source, each.start, each.size))
             else:
-                raise self.messages.fail("has a list of numbers that is none")
+                raise self.messages.fail("has a list of numbers that is not one")
         if single:
             parts.append(BytesStorage(b"".join(single)))
         storage = parts[0] if len(parts) == 1 else Joined(parts)

@@ -119,7 +119,7 @@ def read_stated(messages: Messages, place: Field) -> Stated:
                 raise messages.fail(f"has a tensor of more than {_SINGLE:,} numbers that are not packed", _HOSTILE)
             _add_numbers(messages, each, found.parts.setdefault(number, []))
         elif number in (2, 9, 14):
-            raise messages.fail(f"states the {_SINGULAR[number]} of a tensor in a way that is none of ONNX")
+            raise messages.fail(f"states the {_SINGULAR[number]} of a tensor in a way that ONNX does not have")
     return found
 
 
@@ -128,7 +128,7 @@ def _integers(messages: Messages, each: Field) -> list[int]:
     if each.wire == VARINT:
         return [signed(each.value)]
     if each.wire != BYTES or each.size > limits.DIMENSIONS * 10:
-        raise messages.fail("has a tensor whose dimensions are no numbers", _HOSTILE)
+        raise messages.fail("has a tensor whose dimensions are not numbers", _HOSTILE)
     packed = packed_varints(BytesStorage(messages.read(each.start, each.size)), messages.fail)
     return [int(value) for value in packed.elements(0, packed.count).view(np.int64)] if packed.count else []
 
@@ -248,7 +248,9 @@ class Tensors:
         if not text:
             return None
         if not (text.isascii() and text.isdecimal()) or len(text) > _DIGITS:
-            raise self.messages.fail(f"states the {key} {visible(text, 40)!r} of tensor {label}, which is no number", _HOSTILE)
+            raise self.messages.fail(
+                f"states the {key} {visible(text, 40)!r} of tensor {label}, which is not a number", _HOSTILE
+            )
         return int(text)
 
     def _beside(self, location: str, label: str) -> Source:

@@ -353,4 +353,4 @@ def _check_ranges(source: Source, ranges: list[tuple[int, int, str]], size: int)
             raise LoadError(source.shown, f"tensor {visible(name, 80)!r} {what}", _WRONG)
         place = last
     if place != size:
-        raise LoadError(source.shown, f"has {size} bytes of data, its tensors fill {place}", _WRONG)
+        raise LoadError(source.shown, f"has {size} bytes of data, but its tensors fill {place}", _WRONG)

@@ -280,7 +280,9 @@ class Storages:
             found = StorageRef(self.record(key), dtype, numel, self.swapped)
             stated, held = numel * itemsize(dtype), found.storage.size
             if stated > held or (stated < held and dtype in DTYPES):  # PyTorch takes neither fewer bytes nor more
-                raise Malformed(f"storage {key!r} of {numel} numbers has {held} bytes", "the file is cut short or wrong")
+                raise Malformed(
+                    f"storage {key!r} of {numel} numbers has {held} bytes", "the file is cut short or wrong; fetch it again"
+                )
             self.by_key[key] = found
         elif found.dtype_name != storage_dtype(kind) or found.numel != numel:
             raise Malformed(f"storage {key!r} is described twice, differently")

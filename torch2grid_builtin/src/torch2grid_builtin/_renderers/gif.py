@@ -31,7 +31,7 @@ class Gif(Look, Renderer):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0.02 <= self.seconds <= 60:
-            raise ValueError("seconds is between 0.02 and 60")
+            raise ValueError("seconds must be between 0.02 and 60")
 
     def render(self, page: Page, target: BinaryIO, style: Style, format: str) -> None:
         self.render_all([page], target, style, format)

@@ -72,7 +72,7 @@ class Atlas(LayoutTransformer):
 
     def __post_init__(self) -> None:
         if self.gap is not None and not 0 <= self.gap <= 64:
-            raise ValueError("gap is a number of cells from 0 to 64, or none")
+            raise ValueError("gap must be a number of cells from 0 to 64, or none")
         check_cell(self.cell)
 
     def layout(self, shapes: Mapping[str, tuple[int, ...]], max_cells: int | None) -> Layout:

@@ -27,7 +27,7 @@ class LayerSeparated(LayoutTransformer):
 
     def __post_init__(self) -> None:
         if not 0 <= self.gap <= 64:
-            raise ValueError("gap is a number of cells from 0 to 64")
+            raise ValueError("gap must be a number of cells from 0 to 64")
         check_cell(self.cell)
 
     def layout(self, shapes: Mapping[str, tuple[int, ...]], max_cells: int | None) -> Layout:

@@ -26,7 +26,7 @@ class LayerWeighted(LayoutTransformer):
 
     def __post_init__(self) -> None:
         if not 0 <= self.slack <= 0.5:
-            raise ValueError("slack is a share from 0 to 0.5")
+            raise ValueError("slack must be a share from 0 to 0.5")
 
     def layout(self, shapes: Mapping[str, tuple[int, ...]], max_cells: int | None) -> Layout:
         """A square of cells, each of k consecutive weights of one tensor, row after row inside its patch.

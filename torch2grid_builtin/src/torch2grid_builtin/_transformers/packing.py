@@ -29,7 +29,7 @@ _LUCKS = (0.0, 0.02, 0.05)  # how much chance decides
 def check_cell(cell: int | None) -> None:
     """Raise ``ValueError`` for a side of a cell that is none."""
     if cell is not None and not 1 <= cell <= 4096:
-        raise ValueError("cell is a number of weights from 1 to 4096, or none")
+        raise ValueError("cell must be a number of weights from 1 to 4096, or none")
 
 
 def fitting(layout: Layout, max_cells: int | None) -> Layout:

@@ -59,9 +59,9 @@ class AdapterView(View):
 
     def __post_init__(self) -> None:
         if not 0 <= self.unused < 1:
-            raise ValueError("unused is from 0 to below 1")
+            raise ValueError("unused must be at least 0 and below 1")
         if not 0 < self.spike <= 1:
-            raise ValueError("spike is above 0, 1 at most")
+            raise ValueError("spike must be above 0 and at most 1")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "base": None}  # subject has made of it what workers read

@@ -34,7 +34,7 @@ def is_rgb(tensor: LazyTensor) -> bool:
 
 @dataclass(frozen=True)
 class ConvView(View):
-    """The kernels of every convolution, a tile a channel."""
+    """The kernels of every convolution, a tile per channel."""
 
     name = "conv"
     uses_transformer = False

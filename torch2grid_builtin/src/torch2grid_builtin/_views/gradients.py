@@ -97,7 +97,7 @@ class GradientsView(View):
 
     def __post_init__(self) -> None:
         if not (self.vanishing >= 0 and self.exploding > 0 and self.spread > 1):
-            raise ValueError("vanishing is 0 or more, exploding above 0, spread above 1")
+            raise ValueError("vanishing must be 0 or more, exploding above 0, and spread above 1")
 
     def subject(self, checkpoint: Checkpoint, run: Settings) -> Checkpoint:
         """The gradients of the file, wherever it keeps them."""

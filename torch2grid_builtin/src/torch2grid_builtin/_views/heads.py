@@ -66,9 +66,9 @@ class HeadsView(View):
 
     def __post_init__(self) -> None:
         if self.heads < 0:
-            raise ValueError("heads is 1 or more, or 0 for what the file says")
+            raise ValueError("heads must be 1 or more, or 0 for the number that the file states")
         if not 1 <= self.tile <= 512:
-            raise ValueError("tile is from 1 to 512")
+            raise ValueError("tile must be from 1 to 512")
 
     def subject(self, checkpoint: Checkpoint, run: Settings) -> Checkpoint:
         """The tensors. Raises ``NotDrawable`` where no attention layer can be cut into heads."""

@@ -46,9 +46,9 @@ class HistogramView(View):
 
     def __post_init__(self) -> None:
         if not 2 <= self.bars <= 2000:
-            raise ValueError("bars is between 2 and 2000")
+            raise ValueError("bars must be between 2 and 2000")
         if not 0 <= self.tail < 0.5:
-            raise ValueError("tail is between 0 and 0.5")
+            raise ValueError("tail must be between 0 and 0.5")
 
     def tensor_needs(self, tensor: LazyTensor, run: Settings) -> dict[str, Any]:
         return {"summary": Summary((run.threshold,)), "values": Values(COUNTED)} if self.each else {}

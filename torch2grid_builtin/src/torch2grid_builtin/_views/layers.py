@@ -48,7 +48,7 @@ class LayersView(View):
 
     def __post_init__(self) -> None:
         if self.sheet < 1:
-            raise ValueError("sheet is at least 1")
+            raise ValueError("sheet must be at least 1")
 
     def tensor_needs(self, tensor: LazyTensor, run: Settings) -> Mapping[str, Need[Any]]:
         if not (self.each and tensor.size):

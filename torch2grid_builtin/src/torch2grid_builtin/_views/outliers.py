@@ -51,9 +51,9 @@ class Outliers(View):
 
     def __post_init__(self) -> None:
         if self.count < 1:
-            raise ValueError("count is at least 1")
+            raise ValueError("count must be at least 1")
         if not self.z > 0:
-            raise ValueError("z is above 0")
+            raise ValueError("z must be above 0")
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Any]:
         units = [name for name, tensor in checkpoint.items() if _is_matrix(tensor)]

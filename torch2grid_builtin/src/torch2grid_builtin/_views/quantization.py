@@ -71,7 +71,7 @@ class QuantizationView(View):
                     f"quantization: no scheme {name!r}{did_you_mean(name, SCHEMES)}; there are {', '.join(SCHEMES)}"
                 )
         if not self.keep > 0:
-            raise ValueError("keep is above 0")
+            raise ValueError("keep must be above 0")
 
     @property
     def _need(self) -> PerMatrix:

@@ -56,7 +56,7 @@ class SpectrumView(View):
 
     def __post_init__(self) -> None:
         if self.side < 2:
-            raise ValueError("side is at least 2")
+            raise ValueError("side must be at least 2")
 
     @property
     def _need(self) -> Spectra:

@@ -54,7 +54,7 @@ class VocabularyView(View):
 
     def __post_init__(self) -> None:
         if self.count < 1:
-            raise ValueError("count is at least 1")
+            raise ValueError("count must be at least 1")
 
     def subject(self, checkpoint: Checkpoint, run: Settings) -> Checkpoint:
         """The tensors. Raises ``NotDrawable`` where none of them is an embedding or a head over a vocabulary."""

@@ -49,7 +49,7 @@ def tokens_of(checkpoint: Checkpoint) -> Tokens:
             why = why or error.reason
             continue
         except (ValueError, RecursionError):
-            why = why or f"{name} is no JSON"
+            why = why or f"{name} is not JSON"
             continue
         if isinstance(found, dict):
             read(found, texts)

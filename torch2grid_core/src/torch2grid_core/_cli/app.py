@@ -71,7 +71,9 @@ class App(click.Group):
     def _plugin_commands(self) -> dict[str, Provided]:
         names = self.manager.names("command")
         for name in self._builders.keys() & names.keys():
-            self.manager.note(f"command {name!r} of {names[name].record.owner} is torch2grid's own and cannot be taken")
+            self.manager.note(
+                f"command {name!r} of {names[name].record.owner} is left out: torch2grid has a command of that name"
+            )
         return {name: each for name, each in names.items() if name not in self._builders}
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -242,8 +244,8 @@ def draw_command(manager: PluginManager) -> click.Command:
         _DEFAULT,
         callback=run,
         params=[models, *settings_options(*(each.name for each in FIELDS.values() if each.draws))],
-        short_help="draw one grid, or the views asked for; 'draw' may be left out",
-        help="Draw MODEL: one grid of all its weights, or the views asked for.",
+        short_help="draw one grid, or the views that you name; you may leave out 'draw'",
+        help="Draw MODEL: one grid of all its weights, or the views that you name.",
         context_settings=_CONTEXT,
     )
     complete_options(command, added(manager))

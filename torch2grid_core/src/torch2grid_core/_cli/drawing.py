@@ -230,7 +230,7 @@ class Drawing:
             settings = replace(settings, plugin=brought[0])
         needed = settings.interactive or any(view.uses_transformer for view in self.views)
         if needed and settings.plugin is None and brought:
-            self.manager.note(f"the files of --load-plugin bring {' and '.join(brought)}: --plugin NAME says which is drawn")
+            self.manager.note(f"the files of --load-plugin bring {' and '.join(brought)}; choose one with --plugin NAME")
         return self.manager.with_transformer(settings, DEFAULT_TRANSFORMER if needed else None)
 
 

@@ -33,15 +33,17 @@ def list_transformers(manager: PluginManager) -> None:
 def plugins_command() -> click.Command:
     """``torch2grid plugins [NAME] [--json] [--timing]``."""
 
-    @click.command("plugins", short_help="every plugin found, what it brings, and the error of each that failed")
+    @click.command("plugins", short_help="list every plugin found, what it brings, and the error of each that failed")
     @click.argument("name", required=False, shell_complete=quiet(owners))
-    @click.option("--json", "as_json", is_flag=True, help="machine-readable")
-    @click.option("--timing", is_flag=True, help="what each costs to import: at every start, and when it is used")
+    @click.option("--json", "as_json", is_flag=True, help="print JSON")
+    @click.option(
+        "--timing", is_flag=True, help="print the time that each takes to import: at every start, and when it is used"
+    )
     @click.pass_obj
     def plugins(manager: PluginManager, name: str | None, as_json: bool, timing: bool) -> None:
-        """Every plugin found: distribution, version, source, status and what it brings.
+        """List every plugin that was found: distribution, version, source, status and what it brings.
 
-        With NAME, of a plugin, a distribution or anything that one brings: its options with their help.
+        With NAME, list only that plugin or distribution, or what has that name in one, and its options with their help.
         """
         # Asks every hook, so that each failure is in its record.
         reached = {id(each): name for kind in KINDS for name, each in manager.names(kind).items()}

@@ -232,7 +232,7 @@ class Menu:
     def _search(self, text: str) -> None:
         found = [(number, name) for number, name in enumerate(self.names, 1) if text.lower() in name.lower()]
         if not found:
-            raise UsageError(f"no tensor's name holds {text!r}")
+            raise UsageError(f"no tensor name contains {text!r}")
         self._rows(f"{len(found)} of {len(self.names)} tensors:", found)
 
     def _list(self, title: str, whole: bool = True) -> None:

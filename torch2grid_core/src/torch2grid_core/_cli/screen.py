@@ -288,7 +288,7 @@ class TensorScreen(App[None]):
             return
         pieces = [piece.strip() for piece in re.split(r"[,\s]+", text.strip(" ,"))]
         if not all(re.fullmatch(r"-?\d{1,18}", piece) for piece in pieces):
-            self._say(f"{visible(text, 30)!r} is no index; write numbers such as 1234, 5")
+            self._say(f"{visible(text, 30)!r} is not an index; write numbers such as 1234, 5")
             return
         try:
             flat = self.numbers.sheet.flat([*map(int, pieces)])

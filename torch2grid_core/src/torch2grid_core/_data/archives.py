@@ -71,8 +71,8 @@ def only_in(archive: Source, loaders: Sequence[LoaderLike]) -> tuple[Source, Loa
     if chosen:
         return *found[chosen], beside
     if not found:
-        told = f"none of its {files} files is one" if files != 1 else "its one file is none"
-        raise LoadError(archive.shown, f"is a {kind_of(archive)}, but no checkpoint: {told}", "give the path of a checkpoint")
+        told = {0: "it holds no files", 1: "its only file is not one"}.get(files, f"none of its {files} files is one")
+        raise LoadError(archive.shown, f"is a {kind_of(archive)} without a checkpoint: {told}", "give the path of a checkpoint")
     names = ", ".join(visible(name, 60) for name in list(found)[:_LISTED])
     more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
     example = visible(f"{archive.shown}/{next(iter(found))}", 200)

@@ -27,7 +27,9 @@ class GuardedSource(SourceBase):
         self.inner, self.origin, self.shown = inner, origin, shown  # which stands in messages until it has been asked
         if not is_source(inner):
             lacks = ", ".join(name for name in _METHODS if not hasattr(type(inner), name))
-            raise self._wrong(f"{describe_value(inner)} is no source" + (f": it lacks {lacks}()" if inner is not None else ""))
+            raise self._wrong(
+                f"{describe_value(inner)} is not a source" + (f": it lacks {lacks}()" if inner is not None else "")
+            )
         self.shown = without_secrets(self._text("shown"))
         self.name = self._text("name")
 

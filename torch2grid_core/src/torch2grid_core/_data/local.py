@@ -48,7 +48,7 @@ class LocalSource(SourceBase):
 
     def __init__(self, path: str | os.PathLike[str], shown: str | None = None) -> None:
         if not os.fspath(path):
-            raise LoadError("''", "is no path", "give the path of a checkpoint")  # Path takes it for the working folder
+            raise LoadError("''", "is not a path", "give the path of a checkpoint")  # Path takes it for the working folder
         self.path = Path(path)
         self.shown = str(path) if shown is None else without_secrets(shown)
         try:
@@ -215,7 +215,9 @@ class _OpenFiles:
         while done < len(buffer):
             count = file.read_at(buffer[done:] if done else buffer, offset + done)
             if count == 0:
-                raise LoadError(source.shown, f"ends at byte {offset + done}, inside a tensor", "it is cut short")
+                raise LoadError(
+                    source.shown, f"ends at byte {offset + done}, inside a tensor", "it is cut short; fetch it again"
+                )
             done += count
 
     def _file(self, source: LocalSource) -> _Open:

@@ -150,7 +150,7 @@ class SourceBase:
 
     def child(self, name: str) -> Source:
         """Raise ``LoadError``: there is nothing inside."""
-        raise LoadError(self.shown, f"is no folder with {name!r} in it", "check the path")
+        raise LoadError(self.shown, f"is not a folder with {name!r} in it", "check the path")
 
     def read(self, offset: int, length: int) -> bytes:
         """Return exactly *length* bytes from *offset*. Raises ``LoadError``."""
@@ -169,13 +169,15 @@ class SourceBase:
     def storage(self, offset: int = 0, size: int | None = None) -> Range:
         """Return the bytes from *offset* as a storage, as before 0.2: ``Range(source, offset, size)``."""
         instead = "torch2grid_core.sources.Range(source, offset, size)"
-        warnings.warn(f"source.storage(offset, size) goes in 0.3; use {instead}", DeprecationWarning, stacklevel=2)
+        warnings.warn(f"source.storage(offset, size) will be removed in 0.3; use {instead}", DeprecationWarning, stacklevel=2)
         return Range(self, offset, -1 if size is None else size)
 
     def inside(self, offset: int, length: int) -> None:
         """Raise ``LoadError`` unless these bytes are there."""
         if offset < 0 or length < 0 or offset + length > self.size:
-            raise LoadError(self.shown, f"ends at byte {self.size}, byte {offset + length} is needed", "it is cut short")
+            raise LoadError(
+                self.shown, f"ends at byte {self.size}, byte {offset + length} is needed", "it is cut short; fetch it again"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +202,7 @@ class Range:
             object.__setattr__(self, "size", whole - self.offset)
         if self.offset < 0 or self.size < 0 or self.offset + self.size > whole:
             claim = f"has {whole} bytes, a record claims {self.offset}–{self.offset + self.size}"
-            raise LoadError(self.source.shown, claim, "the file is cut short or wrong")
+            raise LoadError(self.source.shown, claim, "the file is cut short or wrong; fetch it again")
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill *buffer* (writable, bytes) from *offset*. Raises ``LoadError`` if the bytes are not there."""

@@ -393,7 +393,7 @@ def wrong_parts(storage: Storage) -> str:
             return f"{cls.__name__} answers parts, and not over, which makes the same of other parts"
     for part in parts:
         if not hasattr(part, "read_into"):
-            return f"{cls.__name__} is computed from {describe_value(part)}, which is no storage: it lacks read_into"
+            return f"{cls.__name__} is computed from {describe_value(part)}, which is not a storage: it lacks read_into"
         if wrong := wrong_parts(part):
             return wrong
     return ""

@@ -117,7 +117,7 @@ class LazyTensor:
         needed = (self.offset + self.span) * self.dtype.itemsize
         if needed > self.storage.size and self.size:
             reason = f"needs {needed} bytes of a storage of {self.storage.size}"
-            raise LoadError(self.name, reason, "the file is cut short or wrong")
+            raise LoadError(self.name, reason, "the file is cut short or wrong; fetch it again")
         return self
 
     def distinct(self) -> LazyTensor:

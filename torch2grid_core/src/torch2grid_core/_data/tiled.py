@@ -205,13 +205,13 @@ def _check_cover(shape: Sequence[int], first: Array, last: Array) -> None:
     """Raise ``LoadError`` unless the blocks from *first* to *last* cover *shape*, once."""
     whole, total = np.array(shape, np.int64), math.prod(shape)
     if (first < 0).any() or (last < first).any() or (last > whole).any():
-        raise LoadError("<blocks>", f"a block leaves the tensor of shape {list(shape)} that it is of")
+        raise LoadError("<blocks>", f"a block reaches outside its tensor of shape {list(shape)}")
     full = (last > first).all(axis=1)
     first, last = first[full], last[full]
     lengths = last - first
     held = int(lengths.prod(axis=1).sum())
     if total >= 1 << 62 or (lengths.prod(axis=1, dtype=np.float64) >= 1 << 62).any() or held < total:
-        raise LoadError("<blocks>", f"the blocks do not cover the tensor of shape {list(shape)} that they are of")
+        raise LoadError("<blocks>", f"the blocks do not cover their tensor of shape {list(shape)}")
     if len(first) == 1 and total:
         return
     if held != total or _overlap(whole, first, last):
@@ -235,7 +235,7 @@ def _overlap(whole: Array, first: Array, last: Array) -> bool:
         return bool((rows[:, 1:] == rows[:, :-1]).all(axis=0).any())
     sizes = [len(edge) for edge in edges]
     if math.prod(sizes) > _CELLS or len(cut) > _CUT:
-        raise LoadError("<blocks>", "lie in more places than those of any checkpoint", "it is damaged or hostile")
+        raise LoadError("<blocks>", "are in more places than in any checkpoint", "it is damaged or hostile")
     count = np.zeros(sizes, np.int32)  # how many blocks hold each cell: what begins there, less what ends, summed up
     for corner in range(1 << len(cut)):
         ends = [bool(corner >> place & 1) for place in range(len(cut))]

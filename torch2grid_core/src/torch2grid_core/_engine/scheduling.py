@@ -238,7 +238,7 @@ def _listed(future: Future[Any]) -> list[Any]:
     """What a worker brought back. Raises ``Torch2GridError`` for what none of them can have made."""
     found = future.result()
     if not isinstance(found, list):
-        told = f"brought back {type(found).__name__}, which is no result of the work it was given"
+        told = f"brought back {type(found).__name__}, which is not a result of the work it was given"
         origin = getattr(future, "origin", None)  # of an executor that a plugin brings
         raise origin.error(told) if isinstance(origin, Origin) else Torch2GridError(f"the executor {told}")
     return found

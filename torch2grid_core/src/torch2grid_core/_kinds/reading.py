@@ -31,7 +31,7 @@ class SourceOpener(ABC):
 
     def target(self, location: str) -> Target:
         """Return the folder at *location*, to write to. Ask no server yet. Raises ``LoadError``, as it does here."""
-        raise LoadError(location, "is no place to write to", "give a folder of this machine, or another location")
+        raise LoadError(location, "cannot be written to", "give a folder on this machine, or another location")
 
 
 class Loader(ABC):

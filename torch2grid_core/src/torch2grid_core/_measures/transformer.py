@@ -225,7 +225,7 @@ def chosen_names(transformer: GridTransformer, shapes: Mapping[str, tuple[int, .
         if not isinstance(name, str):
             raise origin.error(f"choose yields {type(name).__name__}, not a name of a tensor")
         if name not in shapes:
-            raise origin.error(f"choose names {name!r}, which is none of the tensors")
+            raise origin.error(f"choose names {name!r}, which is not one of the tensors")
         if name in found:
             raise origin.error(f"choose names {name!r} twice")
         found.add(name)

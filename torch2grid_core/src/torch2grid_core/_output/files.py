@@ -115,7 +115,7 @@ def files_below(folder: Path) -> list[str]:
                 elif entry.is_file(follow_symlinks=False):
                     found.append(place)
                 else:
-                    raise ValueError(f"{place} is a link or a device; it writes files and folders alone")
+                    raise ValueError(f"{place} is a link or a device, not a file or a folder")
     return sorted(found)
 
 

@@ -72,7 +72,7 @@ def merge_index(folder: Path, entries: Mapping[str, Mapping[str, Any]], is_there
                     stream.write(json_text(document, indent=1).encode() + b"\n")
                 return path
     taken = " and ".join(NAMES)
-    raise Torch2GridError(f"{folder}: {taken} are not torch2grid's; move one, or choose another place with --output")
+    raise Torch2GridError(f"{folder}: torch2grid did not write {taken}; move one, or choose another place with --output")
 
 
 def _read(path: Path) -> dict[str, Any] | None:

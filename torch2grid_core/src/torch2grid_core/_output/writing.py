@@ -360,7 +360,7 @@ class Output:
         path = merge_index(self.folder, self._entries, is_there)
         self._send(path)
         if path.name != NAMES[0]:
-            self.manager.note(f"{self.folder / NAMES[0]} is not torch2grid's and stays as it is; the index is {path}")
+            self.manager.note(f"{self.folder / NAMES[0]} was not written by torch2grid and stays as it is; the index is {path}")
 
     def require_drawn(self) -> None:
         """Raise ``UsageError`` if the one file, or stdout, got no page.
@@ -369,7 +369,7 @@ class Output:
         """
         if self.prepare.single and not self._drew:
             wanted = self.prepare.formats[0]
-            raise UsageError(f"--output {self._told}: nothing was drawn as {wanted}; a table goes to a file of data")
+            raise UsageError(f"--output {self._told}: nothing was drawn as {wanted}; tables need a data format, such as csv")
 
     def _write_all(self, path: Path, name: str) -> None:
         """All pages that were taken, as one file; a single one as it would be alone."""
@@ -404,7 +404,7 @@ class Output:
                 if clash := next((folder for folder in _folders_of(own) if folder in taken), ""):
                     raise origin.error(f"render_folder: {visible(file)} needs the folder {clash}, which is a file of the run")
                 if visible(file, 4096) != file:
-                    raise origin.error(f"render_folder: {visible(file)} is no name for a file: it holds control characters")
+                    raise origin.error(f"render_folder: {visible(file)} is not a name for a file: it holds control characters")
             if not found:
                 raise origin.error(f"render_folder: wrote nothing for {counted(len(pages), 'page')} as {name}")
             first = next(iter(pages))

@@ -173,7 +173,7 @@ def _check(layout: Layout, shapes: Mapping[str, tuple[int, ...]], max_cells: int
     facts: dict[tuple[Dim, ...], _Extent] = {}  # thousands of layers have a few forms
     for name in layout.tensors:
         if name not in shapes:
-            raise ValueError(f"a block is of {name!r}, which is none of the tensors")
+            raise ValueError(f"a block is of {name!r}, which is not one of the tensors")
         for block in layout.blocks_of(name):
             if isinstance(block, Block) and block.dims in facts and _is_inside(block, facts[block.dims], layout):
                 continue

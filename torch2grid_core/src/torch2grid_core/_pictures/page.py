@@ -86,9 +86,11 @@ class Table:
         check_type("formats", self.formats, Mapping)
         for name, spec in self.formats.items():
             if name not in self.columns:
-                raise ValueError(f"formats: {str(name)[:40]!r} is none of the columns {', '.join(self.columns)[:200]}")
+                raise ValueError(f"formats: {str(name)[:40]!r} is not one of the columns {', '.join(self.columns)[:200]}")
             if not isinstance(spec, str) or not (_formats(0, spec) or _formats(0.0, spec)):
-                raise ValueError(f"formats: {str(spec)[:40]!r} of column {name[:40]!r} is no format of a number, such as '.3g'")
+                raise ValueError(
+                    f"formats: {str(spec)[:40]!r} of column {name[:40]!r} is not a format of a number, such as '.3g'"
+                )
             if not _formats(0.5, spec):
                 place = self.columns.index(name)
                 if any(isinstance(row[place], float) and math.isfinite(row[place]) for row in self.rows):  # type: ignore[arg-type]
@@ -822,7 +824,7 @@ class Page:
                 or not all(isinstance(each, int) for each in self.frame)
                 or not 1 <= self.frame[0] <= self.frame[1]
             ):
-                raise ValueError(f"frame is a place and of how many, not {str(self.frame)[:40]}")
+                raise ValueError(f"frame is a place and the number of places, not {str(self.frame)[:40]}")
         keep(
             self, places=tuple(items_of("places", each, "(row, column)") for each in items_of("places", self.places, "places"))
         )

@@ -123,7 +123,7 @@ def edges_of(edges: Any) -> Array:
     found = array_of("edges", edges)
     wide = found.astype(np.float64, copy=False)
     if not np.isfinite(wide).all() or (wide[1:] < wide[:-1]).any():
-        raise ValueError("edges: finite numbers that do not fall are needed")
+        raise ValueError("edges: finite numbers that do not decrease are needed")
     return found
 
 
@@ -148,7 +148,7 @@ def check_marks(what: str, marks: Any) -> None:
         raise ValueError(f"{what} are a {type(marks).__name__}, not a mapping of names to numbers")
     for name, value in marks.items():
         if not isinstance(name, str):
-            raise ValueError(f"{what} are numbers by name, and one has the name {str(name)[:40]!r}, which is no text")
+            raise ValueError(f"{what} are numbers by name, and one has the name {str(name)[:40]!r}, which is not a text")
         if not isinstance(value, Real):
             if np.ndim(value):
                 raise ValueError(f"{what}: {name[:40]!r} is of {np.size(value):,} values, not a number")
@@ -225,7 +225,7 @@ def _cell(place: int, cell: Any) -> Any:
                 return float(cell)
             except (TypeError, ValueError, OverflowError):
                 pass
-    raise ValueError(f"row {place} of the table has a cell of type {type(cell).__name__}, which is no text and no number")
+    raise ValueError(f"row {place} of the table has a cell of type {type(cell).__name__}, which is neither a text nor a number")
 
 
 def _told(value: Any) -> str:

@@ -151,7 +151,7 @@ def _plain(version: str) -> tuple[int, ...]:
 
 
 def _broken(line: str) -> str:
-    return f"its metadata have {f'Requires-Dist: {line}'[:100]!r}, which is no range of versions, and is passed over"
+    return f"its metadata have {f'Requires-Dist: {line}'[:100]!r}, which is not a range of versions, and is ignored"
 
 
 def _in_force(line: str, remark: Callable[[str], None]) -> str:

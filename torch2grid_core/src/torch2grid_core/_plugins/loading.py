@@ -160,7 +160,7 @@ def wrong_claims(claimed: Mapping[Any, Any], checkpoint: Checkpoint) -> str:
     """Why a decoder cannot claim that of *checkpoint*; empty where it can."""
     for name, stored in claimed.items():
         if not isinstance(name, str):
-            return f"{describe_value(name)} is no name of a tensor"
+            return f"{describe_value(name)} is not the name of a tensor"
         if not isinstance(stored, (list, tuple)) or not all(isinstance(each, str) for each in stored):
             return f"{visible(name, 60)!r} is of {describe_value(stored)}, not of a list of names"
         if not stored:

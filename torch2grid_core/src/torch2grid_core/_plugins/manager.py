@@ -81,7 +81,7 @@ class PluginManager:
         for name in sorted(wanted_off):
             if normalized(name) not in known:
                 by = f"--disable-plugin {name}" if name in disabled else f"{DISABLE_VARIABLE}={name}"
-                manager.note(f"{by}: no plugin and no distribution of one has that name")
+                manager.note(f"{by}: no plugin or distribution has that name")
         for path in files:
             manager.load_file(path)
         return manager
@@ -346,7 +346,7 @@ class PluginManager:
         options, wanted = provided.options(), getattr(provided.load(), "flag_field", "")
         if wanted and wanted not in options:
             valid = ", ".join(options) or "it has none"
-            raise provided.origin.error(f"its flag_field {describe_value(wanted)} is no option of it; its options: {valid}")
+            raise provided.origin.error(f"its flag_field {describe_value(wanted)} is not one of its options: {valid}")
         if value is True and provided.facts.get("flag") is True:  # --NAME alone
             if wanted and not takes_truth(options[wanted].type):
                 raise provided.origin.error(f"its flag takes no value, and its flag_field {wanted!r} is not of true or false")

@@ -146,7 +146,11 @@ def no_options(cls: type) -> str:
     fixed = {name for each in cls.__mro__ if each not in own for name in (*vars(each), *vars(each).get("__annotations__", ()))}
     hints = {name: str(hint) for each in own for name, hint in vars(each).get("__annotations__", {}).items()}
     lost = [name for name, hint in hints.items() if name not in fixed and name[0] != "_" and "ClassVar" not in hint]
-    return f"{cls.__name__} is no dataclass, so {', '.join(lost)} is none; put @dataclass(frozen=True) above it" if lost else ""
+    return (
+        f"{cls.__name__} is not a dataclass, so {', '.join(lost)} is ignored; put @dataclass(frozen=True) above it"
+        if lost
+        else ""
+    )
 
 
 def wrong_default(option: Option) -> str:

@@ -413,7 +413,9 @@ def _check_words(kind: str, words: Any, what: str, origin: Origin) -> None:
         raise origin.error(f"the {name} of {kind} {what} are {describe_value(words)}, not a tuple of texts: ({example!r},)")
     for each in words if kind == "source" else ():
         if each != each.lower() or not SCHEME.fullmatch(each):
-            raise origin.error(f"{each[:60]!r} is no scheme: a small letter, then small letters, digits, +, - and .")
+            raise origin.error(
+                f"{each[:60]!r} is not a scheme: a lower-case letter, then lower-case letters, digits, +, - and ."
+            )
 
 
 def _check_accepts(accepts: Any, what: str, origin: Origin) -> None:

@@ -93,7 +93,7 @@ def _refused(source: Source, method: str, *words: Any) -> None:
         getattr(source, method)(*words)
     except LoadError:
         return
-    expect(False, f"{method}{words} of {source.shown}, which has {source.size} bytes, is no LoadError")
+    expect(False, f"{method}{words} of {source.shown}, which has {source.size} bytes, is not a LoadError")
 
 
 @check("source")
@@ -204,7 +204,7 @@ def files_lie_in_their_folder(subject: Subject) -> None:
         folder = source.folder
         if folder is None:
             continue
-        expect(folder.is_folder, f"the folder of {source.shown} is no folder: is_folder is False")
+        expect(folder.is_folder, f"the folder of {source.shown} is not a folder: is_folder is False")
         twin = _child(folder, source.name)
         expect(twin.identity == source.identity, f"{source.name!r} of its own folder has another identity")
         expect(twin.head == source.head, f"{source.name!r} of its own folder has other bytes")
@@ -311,7 +311,7 @@ def flag_sets_an_option(subject: Subject) -> None:
     expect(isinstance(made.flag, (str, bool)), f"flag is {made.flag!r}: the text of its value, or True for none")
     if made.flag_field:
         expect(made.flag, f"flag_field is {made.flag_field!r}, and there is no flag")
-        expect(made.flag_field in options, f"flag_field {made.flag_field!r} is no option of it: {', '.join(options)}")
+        expect(made.flag_field in options, f"flag_field {made.flag_field!r} is not one of its options: {', '.join(options)}")
         bare = made.flag is not True or options[made.flag_field].type is bool
         expect(bare, f"flag = True makes {made.flag_field!r} true, which is {options[made.flag_field].type_text}")
     elif isinstance(made.flag, str) and made.flag:

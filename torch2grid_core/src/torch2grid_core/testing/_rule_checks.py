@@ -33,7 +33,7 @@ def code_and_severity(subject: Subject) -> None:
         with contextlib.suppress(re.error, TypeError):
             re.compile(pattern)
             continue
-        expect(False, f"together: {pattern!r} is no regular expression, so that {said!r} is never said")
+        expect(False, f"together: {pattern!r} is not a regular expression, so {said!r} is never used")
 
 
 @check("rule")
@@ -44,7 +44,7 @@ def findings_say_where(subject: Subject) -> None:
             one_line = isinstance(found.message, str) and found.message.strip() and "\n" not in found.message
             expect(one_line, f"{about}: a message is {found.message!r}, not one line")
             known = found.tensor in checkpoint or found.tensor == ""
-            expect(known, f"{about}: a finding is about {found.tensor[:40]!r}, which is no tensor")
+            expect(known, f"{about}: a finding is about {found.tensor[:40]!r}, which is not a tensor")
             expect(found.severity in SEVERITIES, f"{about}: severity {found.severity!r}")
             if found.index is not None:
                 expect(found.tensor in checkpoint, f"{about}: index {found.index} without a tensor")

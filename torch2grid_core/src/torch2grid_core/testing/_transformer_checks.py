@@ -282,5 +282,5 @@ def scale_answers(subject: Subject) -> None:
             summaries[name].update(array.reshape(-1))
         found = transformer.scale(summaries)
         for name, (factor, offset) in (found or {}).items():
-            expect(name in arrays, f"{about}: scale names {name!r}, which is none of the tensors")
+            expect(name in arrays, f"{about}: scale names {name!r}, which is not one of the tensors")
             expect(np.isfinite([factor, offset]).all(), f"{about}: scale of {name!r} is ({factor}, {offset})")

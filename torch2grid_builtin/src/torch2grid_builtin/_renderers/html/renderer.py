@@ -374,7 +374,7 @@ class Html(Renderer):
 
     def __post_init__(self) -> None:
         if not self.megabytes > 0:
-            raise ValueError("megabytes is above 0")
+            raise ValueError("megabytes must be above 0")
 
     def render(self, page: Page, target: BinaryIO, style: Style, format: str) -> None:
         """Write one page. Raises ``UsageError`` for an unknown colour map."""

@@ -30,9 +30,9 @@ class Look:
 
     def __post_init__(self) -> None:
         if not 20 <= self.dpi <= 2400:
-            raise ValueError("dpi is between 20 and 2400")
+            raise ValueError("dpi must be between 20 and 2400")
         if self.width is not None and not 32 <= self.width <= 65_535:
-            raise ValueError("width is between 32 and 65,535 pixels")
+            raise ValueError("width must be between 32 and 65,535 pixels")
 
     def zoom(self, width: int, height: int) -> float:
         """By how much a page of so many pixels grows. Raises ``UsageError`` where that is more than a file can hold."""

@@ -35,7 +35,7 @@ class Matplotlib(Look, Renderer):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.quality is not None and not 1 <= self.quality <= 100:
-            raise ValueError("quality is between 1 and 100")
+            raise ValueError("quality must be between 1 and 100")
 
     def render(self, page: Page, target: BinaryIO, style: Style, format: str) -> None:
         """Write *page* to *target*.

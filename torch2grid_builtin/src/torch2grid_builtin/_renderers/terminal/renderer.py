@@ -57,7 +57,7 @@ class Terminal(Renderer):
 
     def __post_init__(self) -> None:
         if self.lines < 0:
-            raise ValueError("lines is 0 or more")
+            raise ValueError("lines must be 0 or more")
 
     def render(self, page: Page, target: BinaryIO, style: Style, format: str) -> None:
         """Write *page* as lines of UTF-8, no wider than ``style.width`` or the terminal, or 32 columns."""
