@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from torch2grid_explore.session import Session
 
 MEMORY = 256
-_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of malloc.h
 _NICE = 5  # of workers
 _LARGE = 4 << 20  # bytes; more than any array of a tile
+_FREE = 8 << 20  # bytes that stay free for the next tile: the system would clear every page of them anew
 
 
 @dataclass(frozen=True)
@@ -158,3 +159,4 @@ def _keep_little(reads: bool) -> None:
         libc.mallopt(_M_ARENA_MAX, 1)
         if not reads:
             libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
+            libc.mallopt(_M_TRIM_THRESHOLD, _FREE)

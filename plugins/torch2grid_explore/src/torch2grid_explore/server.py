@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import html
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from importlib import resources
@@ -88,7 +89,8 @@ class Application:
         if not set(planes) <= set(PLANES) or len(set(planes)) < len(planes) or not self._has(asked["picture"]):
             return _missing()
         rectangle = asked["top"], asked["left"], asked["height"], asked["width"]
-        found = await self._computed(request, self.session.cells, asked["picture"], asked["level"], rectangle, planes)
+        place = asked["picture"], asked["level"], rectangle, planes
+        found = await self._computed(request, self.session.cells, *place, alone=(self._pool,))
         return found if isinstance(found, Response) else Response(found, media_type="application/octet-stream")
 
     async def cell(self, request: Request) -> Response:
@@ -140,11 +142,18 @@ class Application:
         found = await self._computed(request, compute, picture, *place)
         return found if isinstance(found, Response) else Response(json_text(found), media_type="application/json")
 
-    async def _computed(self, request: Request, compute: Callable[..., Any], *place: Any) -> Any:
-        """What *compute* answers, in one of two threads; an answer where there is none, or where nobody waits any more."""
-        async with self._turn:
+    async def _computed(self, request: Request, compute: Callable[..., Any], *place: Any, alone: Sequence[Any] = ()) -> Any:
+        """What *compute* answers, in one of two threads; an answer where there is none, or where nobody waits any more.
+
+        alone: what it gets beside *place* where the other thread has nothing to do, and is left to it.
+        """
+        async with contextlib.AsyncExitStack() as turns:
+            await turns.enter_async_context(self._turn)
             if await request.is_disconnected():
                 return Response(status_code=499)
+            if alone and not self._turn.locked():
+                await turns.enter_async_context(self._turn)
+                place = (*place, *alone)
             try:
                 return await asyncio.get_running_loop().run_in_executor(self._pool, compute, *place)
             except (KeyError, IndexError):

@@ -139,7 +139,7 @@ def _of_block(block: Block | Curve, layout: Layout, rectangle: Rect, read: _Read
         else:
             flat = read(start, 1, (here - 1) * step + inner, (here - 1) * step + inner)
         shape, steps = [each[0] for each in part.dims], [stride * flat.itemsize for stride in (step, *strides[1:])]
-        values = as_float(np.ascontiguousarray(np.ndarray(shape, flat.dtype, flat.view(np.uint8).data, 0, steps)).reshape(-1))
+        values = as_float(np.ndarray(shape, flat.dtype, flat.view(np.uint8).data, 0, steps)).reshape(-1)
         cells, one = BlockCells(part, layout.cell), WholeBlock(part, layout.cell)
         rows, those_rows = _inside(cells.rows.cells, range(top, top + height))
         columns, those_columns = _inside(cells.columns.cells, range(left, left + width))
