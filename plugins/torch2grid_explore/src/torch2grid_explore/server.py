@@ -23,7 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from torch2grid_builtin.viewer import bundled, modules
 from torch2grid_core import Torch2GridError
 from torch2grid_core.text import json_text, visible
-from torch2grid_explore.describing import describe
+from torch2grid_explore.describing import about, mapped
 from torch2grid_explore.gate import Gate
 from torch2grid_explore.limits import KINDS, limits, limits_by_kind
 from torch2grid_explore.pyramid import PLANES
@@ -46,9 +46,9 @@ class Application:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        styles = {name: data for name, data in modules().items() if name.endswith(".css")}
-        self._client = {"main.js": bundled("main.js", module=True).encode(), **styles}
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="explore: tiles")
+        # While the address travels to the browser, and that asks for the page.
+        self._client, self._map = self._pool.submit(_client), self._pool.submit(lambda: json_text(mapped(session)))
         self._turn = asyncio.Semaphore(2)
         self.app = Starlette(
             routes=[
@@ -75,13 +75,12 @@ class Application:
         return Response(status_code=204)
 
     async def module(self, request: Request) -> Response:
-        found = self._client.get(request.path_params["name"])
-        if found is None:
-            return _missing()
-        return _packed(request, found, _TYPES[request.path_params["name"].rpartition(".")[2]])
+        found = (await asyncio.wrap_future(self._client)).get(request.path_params["name"])
+        return _missing() if found is None else _text(request, *found, _TYPES[request.path_params["name"].rpartition(".")[2]])
 
     async def model(self, request: Request) -> Response:
-        return _packed(request, json_text(describe(self.session)).encode(), "application/json")
+        text = f'{json_text(about(self.session))[:-1]}, "map": {await asyncio.wrap_future(self._map)}}}'.encode()
+        return _text(request, text, gzip.compress(text, 5), "application/json")
 
     async def cells(self, request: Request) -> Response:
         asked = request.path_params
@@ -167,10 +166,16 @@ def _missing() -> Response:
     return Response("not here\n", 404, media_type="text/plain")
 
 
-def _packed(request: Request, body: bytes, kind: str) -> Response:
+def _client() -> dict[str, tuple[bytes, bytes]]:
+    """The script and the styles by their names, plain and compressed."""
+    styles = {name: data for name, data in modules().items() if name.endswith(".css")}
+    files = {**styles, "main.js": bundled("main.js", module=True).encode()}
+    return {name: (data, gzip.compress(data, 5)) for name, data in files.items()}
+
+
+def _text(request: Request, plain: bytes, packed: bytes, kind: str) -> Response:
     if "gzip" not in request.headers.get("accept-encoding", ""):
-        return Response(body, media_type=kind)
-    packed = gzip.compress(body, 5)
+        return Response(plain, media_type=kind)
     return Response(packed, media_type=kind, headers={"content-encoding": "gzip", "vary": "accept-encoding"})
 
 
