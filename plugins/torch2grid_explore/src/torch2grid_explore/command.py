@@ -25,7 +25,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of malloc.h
 _NICE = 5  # of workers
 _LARGE = 4 << 20  # bytes; more than any array of a tile
 _TURN = 0.0005  # seconds after which a thread that computes lets another have its turn: answers wait for several
-_FREE = 8 << 20  # bytes that stay free for the next tile: the system would clear every page of them anew
+_FREE = 6 << 20  # bytes that stay free for the next tile: the system would clear every page of them anew
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from torch2grid_core._pictures.reductions import Reducer, reduction, to_float32
 
 # first flat index, how many stretches, from one to the next, weights of a stretch → the weights of all, as stored
 _Read = Callable[[int, int, int, int], Array]
-_TAKEN = 1 << 18  # weights reduced at a time: more would leave the cache
+_TAKEN = 1 << 17  # weights reduced at a time: more would leave the cache
 _Reduced = Callable[[Reducers, Array, Array], Iterator[tuple[str, Reducer, Array]]]  # see ``Met.reduced``
 _Part = tuple[Any, Array, Array, _Reduced]  # index in the window, counts, weights, their reduction
 
