@@ -12,7 +12,7 @@ const NUMBERS = 44; // device pixels a weight from which its number is written, 
 const EDGE = 8; // device pixels a side from which a tensor has a border, by the pixel ratio
 const BOX = 34; // device pixels a side from which a module has a box, by the pixel ratio
 const FRAME = 8; // milliseconds of a frame for painting tiles
-const SOON = 120; // milliseconds between two frames while cells of what is still being read arrive
+const SOON = { parts: 120, tiles: 50 }; // milliseconds between two frames while more arrives: of what is still being read, or of a new place
 const PARENTS = 6; // levels above that may stand in for a tile that is not there
 
 /**
@@ -37,7 +37,7 @@ export class MapView {
     this.options = options;
     this.camera = new Camera(atlas);
     this.tiles = new Tiles(provider, atlas, (more) => {
-      if (more) this.drawSoon();
+      if (more) this.drawSoon(SOON[more]);
       else this.draw();
       options.arrived();
     });
@@ -99,9 +99,9 @@ export class MapView {
     });
   }
 
-  /** Draw with a later frame, so that much of what arrives now is in it. */
-  drawSoon() {
-    this.soon ||= window.setTimeout(() => this.draw(), SOON);
+  /** Draw with a later frame, so that much of what arrives now is in it. @param {number} wait milliseconds */
+  drawSoon(wait) {
+    this.soon ||= window.setTimeout(() => this.draw(), wait);
   }
 
   /** Draw now. @param {number} room milliseconds for painting tiles; what is not painted then is drawn with the next frame */
