@@ -79,7 +79,8 @@ class Application:
         return _missing() if found is None else _text(request, *found, _TYPES[request.path_params["name"].rpartition(".")[2]])
 
     async def model(self, request: Request) -> Response:
-        text = f'{json_text(about(self.session))[:-1]}, "map": {await asyncio.wrap_future(self._map)}}}'.encode()
+        place = await asyncio.wrap_future(self._map)
+        text = f'{json_text(about(self.session))[:-1]}, "map": {place}}}'.encode()
         return _text(request, text, gzip.compress(text, 5), "application/json")
 
     async def cells(self, request: Request) -> Response:
