@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import urllib.error
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,23 @@ def test_a_tile_is_the_same_window_of_the_whole_grid(dtypes: list[str], transfor
                 assert np.array_equal(some, expected.counts > 0)
                 for name in PLANES:
                     assert np.array_equal(found[name][some], expected.planes[name][some], equal_nan=True), (level, name)
+
+
+def test_tiles_that_are_asked_for_together_are_those_that_come_alone() -> None:
+    made = np.random.default_rng(0).standard_normal((1500, 900)).astype(np.float32)
+    with running([Checkpoint([lazy("layer.weight", made)])], memory=1 << 18) as (client, session):
+        client.enter().filled()
+        levels = [number for number in range(len(session.map.cells)) if number < session.map.base]
+        asked = [
+            f"/api/cells/0/{level}/{'/'.join(map(str, tiled(session.map, level, row, column)))}/mean"
+            for level in levels
+            for row in range(-(-session.map.shape(level)[0] // 256))
+            for column in range(-(-session.map.shape(level)[1] // 256))
+        ]
+        assert len(levels) > 1
+        with ThreadPoolExecutor(6) as several:
+            together = list(several.map(client.get, asked))
+        assert [client.get(each) for each in asked] == together
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

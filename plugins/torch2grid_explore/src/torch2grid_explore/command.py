@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from torch2grid_explore.session import Session
 
 MEMORY = 256
-_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of malloc.h
 _NICE = 5  # of workers
 _LARGE = 4 << 20  # bytes; more than any array of a tile
+_TURN = 0.0005  # seconds after which a thread that computes lets another have its turn: answers wait for several
+_FREE = 6 << 20  # bytes that stay free for the next tile: the system would clear every page of them anew
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ def explore(manager: PluginManager, models: Sequence[str], asked: Asked, setting
         _keep_little(reads=executor is None)  # workers were forked before: a pass uses its arrays again and again
         _after_what_is_looked_at()
         if asked.export is None:
+            sys.setswitchinterval(_TURN)
             session.start(executor)  # it reads while the server is imported
             try:
                 _serve(session, follower, asked)
@@ -158,3 +161,4 @@ def _keep_little(reads: bool) -> None:
         libc.mallopt(_M_ARENA_MAX, 1)
         if not reads:
             libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
+            libc.mallopt(_M_TRIM_THRESHOLD, _FREE)

@@ -15,8 +15,11 @@ from torch2grid_explore.session import Session, picture_facts
 
 def describe(session: Session) -> dict[str, Any]:
     """All that the page must know before it asks for the first tile."""
-    tensors = next(iter(session.pictures)).tensors
-    kinds, of = kinds_of(session.map.tensors)
+    return {**about(session), "map": mapped(session)}
+
+
+def about(session: Session) -> dict[str, Any]:
+    """What the page must know beside the map."""
     return {
         "title": visible(session.title, 300),
         "notes": [visible(note, 1000) for note in session.notes],
@@ -25,8 +28,14 @@ def describe(session: Session) -> dict[str, Any]:
         "transformer": visible(session.transformer, 200),
         "maps": {name: _map(name) for name in (default_map(ColorScale(low, 1.0)) for low in (-1.0, 0.0))},
         "planes": PLANES,
-        "map": {**described(session.map, tensors), "kinds": [visible(each, 300) for each in kinds], "kind_of": of},
     }
+
+
+def mapped(session: Session) -> dict[str, Any]:
+    """The map as the page gets it, which stays as it is: by far the largest part."""
+    kinds, of = kinds_of(session.map.tensors)
+    tensors = next(iter(session.pictures)).tensors
+    return {**described(session.map, tensors), "kinds": [visible(each, 300) for each in kinds], "kind_of": of}
 
 
 def _map(name: str) -> dict[str, Any]:

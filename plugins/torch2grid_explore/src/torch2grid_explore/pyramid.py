@@ -289,9 +289,14 @@ def _quarters(level: Level) -> Iterator[Level]:
     for row in (0, 1):
         for column in (0, 1):
             part = _cut(level, np.s_[row::2, column::2])
-            short = ((0, rows - part.shape[0]), (0, columns - part.shape[1]))
-            if not any(each[1] for each in short):
-                yield part
-                continue
-            planes = {name: np.pad(plane, short) for name, plane in part.planes.items()}
-            yield Level(level.cell, planes, np.pad(part.counts, short), np.pad(part.owners, short))
+            if part.shape != (rows, columns):
+                planes = {name: _grown(plane, rows, columns) for name, plane in part.planes.items()}
+                part = Level(level.cell, planes, _grown(part.counts, rows, columns), _grown(part.owners, rows, columns))
+            yield part
+
+
+def _grown(array: Array, rows: int, columns: int) -> Array:
+    """*array* with zeros below and to the right."""
+    found = np.zeros((rows, columns), dtype=array.dtype)
+    found[: array.shape[0], : array.shape[1]] = array
+    return found

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import html
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from importlib import resources
@@ -22,7 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from torch2grid_builtin.viewer import bundled, modules
 from torch2grid_core import Torch2GridError
 from torch2grid_core.text import json_text, visible
-from torch2grid_explore.describing import describe
+from torch2grid_explore.describing import about, mapped
 from torch2grid_explore.gate import Gate
 from torch2grid_explore.limits import KINDS, limits, limits_by_kind
 from torch2grid_explore.pyramid import PLANES
@@ -45,9 +46,9 @@ class Application:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        styles = {name: data for name, data in modules().items() if name.endswith(".css")}
-        self._client = {"main.js": bundled("main.js", module=True).encode(), **styles}
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="explore: tiles")
+        # While the address travels to the browser, and that asks for the page.
+        self._client, self._map = self._pool.submit(_client), self._pool.submit(lambda: json_text(mapped(session)))
         self._turn = asyncio.Semaphore(2)
         self.app = Starlette(
             routes=[
@@ -74,13 +75,13 @@ class Application:
         return Response(status_code=204)
 
     async def module(self, request: Request) -> Response:
-        found = self._client.get(request.path_params["name"])
-        if found is None:
-            return _missing()
-        return _packed(request, found, _TYPES[request.path_params["name"].rpartition(".")[2]])
+        found = (await asyncio.wrap_future(self._client)).get(request.path_params["name"])
+        return _missing() if found is None else _text(request, *found, _TYPES[request.path_params["name"].rpartition(".")[2]])
 
     async def model(self, request: Request) -> Response:
-        return _packed(request, json_text(describe(self.session)).encode(), "application/json")
+        place = await asyncio.wrap_future(self._map)
+        text = f'{json_text(about(self.session))[:-1]}, "map": {place}}}'.encode()
+        return _text(request, text, gzip.compress(text, 5), "application/json")
 
     async def cells(self, request: Request) -> Response:
         asked = request.path_params
@@ -88,7 +89,8 @@ class Application:
         if not set(planes) <= set(PLANES) or len(set(planes)) < len(planes) or not self._has(asked["picture"]):
             return _missing()
         rectangle = asked["top"], asked["left"], asked["height"], asked["width"]
-        found = await self._computed(request, self.session.cells, asked["picture"], asked["level"], rectangle, planes)
+        place = asked["picture"], asked["level"], rectangle, planes
+        found = await self._computed(request, self.session.cells, *place, alone=(self._pool,))
         return found if isinstance(found, Response) else Response(found, media_type="application/octet-stream")
 
     async def cell(self, request: Request) -> Response:
@@ -140,11 +142,18 @@ class Application:
         found = await self._computed(request, compute, picture, *place)
         return found if isinstance(found, Response) else Response(json_text(found), media_type="application/json")
 
-    async def _computed(self, request: Request, compute: Callable[..., Any], *place: Any) -> Any:
-        """What *compute* answers, in one of two threads; an answer where there is none, or where nobody waits any more."""
-        async with self._turn:
+    async def _computed(self, request: Request, compute: Callable[..., Any], *place: Any, alone: Sequence[Any] = ()) -> Any:
+        """What *compute* answers, in one of two threads; an answer where there is none, or where nobody waits any more.
+
+        alone: what it gets beside *place* where the other thread has nothing to do, and is left to it.
+        """
+        async with contextlib.AsyncExitStack() as turns:
+            await turns.enter_async_context(self._turn)
             if await request.is_disconnected():
                 return Response(status_code=499)
+            if alone and not self._turn.locked():
+                await turns.enter_async_context(self._turn)
+                place = (*place, *alone)
             try:
                 return await asyncio.get_running_loop().run_in_executor(self._pool, compute, *place)
             except (KeyError, IndexError):
@@ -158,10 +167,16 @@ def _missing() -> Response:
     return Response("not here\n", 404, media_type="text/plain")
 
 
-def _packed(request: Request, body: bytes, kind: str) -> Response:
+def _client() -> dict[str, tuple[bytes, bytes]]:
+    """The script and the styles by their names, plain and compressed."""
+    styles = {name: data for name, data in modules().items() if name.endswith(".css")}
+    files = {**styles, "main.js": bundled("main.js", module=True).encode()}
+    return {name: (data, gzip.compress(data, 5)) for name, data in files.items()}
+
+
+def _text(request: Request, plain: bytes, packed: bytes, kind: str) -> Response:
     if "gzip" not in request.headers.get("accept-encoding", ""):
-        return Response(body, media_type=kind)
-    packed = gzip.compress(body, 5)
+        return Response(plain, media_type=kind)
     return Response(packed, media_type=kind, headers={"content-encoding": "gzip", "vary": "accept-encoding"})
 
 

@@ -6,13 +6,13 @@ import contextlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, wait
 from typing import Any
 
 import numpy as np
 
 from torch2grid_core import Checkpoint, LazyTensor, Need, Torch2GridError, measure
-from torch2grid_core.grids import Array, Rect
+from torch2grid_core.grids import Array, Rect, Window
 from torch2grid_core.measures import Distribution, Largest, Planes, Profile, Summary, workers
 from torch2grid_core.sources import JointTensor, as_float
 from torch2grid_core.text import visible, without_secrets
@@ -150,15 +150,29 @@ class Session:
                 break
         return batch
 
-    def cells(self, number: int, level: int, rectangle: Rect, planes: Sequence[str]) -> bytes:
+    def cells(self, number: int, level: int, rectangle: Rect, planes: Sequence[str], beside: Executor | None = None) -> bytes:
         """Cells: float32 planes one after the other, then a byte a cell, 1 where there are weights.
 
-        Raises ``KeyError`` for cells that are not there, or more than a tile has; ``LoadError`` where the file cannot be read.
+        beside: threads, one of which is free to read half of what is not in memory. Raises ``KeyError`` for cells that are not
+        there, or more than a tile has; ``LoadError`` where the file cannot be read.
         """
-        picture = self.pictures[number]
-        window = picture.window(level, self.map.inside(level, rectangle), planes)
-        parts = [np.ascontiguousarray(window.planes[name], dtype="<f4").tobytes() for name in planes]
-        return b"".join([*parts, (window.counts > 0).astype(np.uint8).tobytes()])
+        rectangle = self.map.inside(level, rectangle)
+        if beside is not None and level < self.map.base and rectangle[2] > 1:
+            windows = self._halves(number, level, rectangle, planes, beside)
+        else:
+            windows = [self.pictures[number].window(level, rectangle, planes)]
+        parts = [np.ascontiguousarray(each.planes[name], dtype="<f4").tobytes() for name in planes for each in windows]
+        return b"".join([*parts, *((each.counts > 0).tobytes() for each in windows)])
+
+    def _halves(self, number: int, level: int, rectangle: Rect, planes: Sequence[str], beside: Executor) -> list[Window]:
+        """The upper and the lower half of *rectangle*, read side by side."""
+        window, (top, left, height, width), half = self.pictures[number].window, rectangle, rectangle[2] // 2
+        upper = beside.submit(window, level, (top, left, half, width), planes)
+        try:
+            lower = window(level, (top + half, left, height - half, width), planes)
+        finally:
+            wait([upper])
+        return [upper.result(), lower]
 
     def cell(self, number: int, level: int, row: int, column: int) -> dict[str, Any]:
         """A cell at the base or finer: what its weights are, and how many."""

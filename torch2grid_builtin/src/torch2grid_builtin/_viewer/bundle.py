@@ -73,7 +73,7 @@ def bundle(sources: Mapping[str, str], entry: str, module: bool = False) -> str:
         exported[name] = tuple(found[1] for found in _EXPORT.finditer(text))
         text = _IMPORT.sub(lambda found: _taken(name, found), text)
         text = _EXPORT.sub("", text)
-        if left := _LEFT_OVER.search(text):
+        if ("import" in text or "export" in text) and (left := _LEFT_OVER.search(text)):
             raise ValueError(f"{name} imports or exports in a way that is not known: {left[0].strip()}")
         inside = text.strip("\n")
         given = f"\nreturn {{ {', '.join(exported[name])} }};" if exported[name] else ""

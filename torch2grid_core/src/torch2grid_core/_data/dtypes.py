@@ -63,7 +63,7 @@ def as_float(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if dtype in (np.dtype(np.float32), np.dtype(np.float64)):
         return array
     with np.errstate(all="ignore"):
-        if dtype == np.float16 and array.flags.c_contiguous and array.size >= _FEW_HALVES:
+        if dtype == np.float16 and array.size >= _FEW_HALVES:
             return _from_halves(array.reshape(-1)).reshape(array.shape)
         return array.astype(np.float64 if dtype.kind in "iu" and dtype.itemsize > 2 else np.float32)
 

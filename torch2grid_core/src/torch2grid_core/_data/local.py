@@ -162,10 +162,10 @@ class _Open:
         came.
         """
         gap = step - len(rows[0])
-        if len(rows) < 2 or not 0 <= gap <= min(_BETWEEN, 8 * len(rows[0])) or not hasattr(os, "preadv"):
+        if len(rows) < 2 or not 0 <= gap <= _BETWEEN or not hasattr(os, "preadv"):
             return False
-        between = memoryview(bytearray(gap))
-        buffers = [rows[0], *(each for row in rows[1:] for each in (between, row))]
+        buffers = [memoryview(bytearray(gap))] * (2 * len(rows) - 1)
+        buffers[::2] = rows
         return os.preadv(self.descriptor, buffers, offset) == (len(rows) - 1) * step + len(rows[0])
 
 

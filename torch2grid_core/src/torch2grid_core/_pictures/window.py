@@ -20,9 +20,9 @@ from torch2grid_core._pictures.reductions import Reducer, reduction, to_float32
 
 # first flat index, how many stretches, from one to the next, weights of a stretch → the weights of all, as stored
 _Read = Callable[[int, int, int, int], Array]
-_TAKEN = 1 << 18  # weights reduced at a time: more would leave the cache
+_TAKEN = 1 << 17  # weights reduced at a time: more would leave the cache
 _Reduced = Callable[[Reducers, Array, Array], Iterator[tuple[str, Reducer, Array]]]  # see ``Met.reduced``
-_Part = tuple[Any, Array, Array, _Reduced]  # index in the window, counts, weights, their reduction
+_Part = tuple[Any, Array | int, Array, _Reduced]  # index in the window, what is added to the counts, weights, their reduction
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,9 +120,10 @@ def _reader(tensor: LazyTensor) -> _Read:
 
 
 def _of_block(block: Block | Curve, layout: Layout, rectangle: Rect, read: _Read) -> Iterator[_Part]:
-    """The weights of the part of *block* that is in *rectangle*, as many at a time as a chunk holds."""
+    """The weights of the part of *block* that is in *rectangle*, as many at a time as stay in the cache; first, how many each
+    cell has.
+    """
     assert isinstance(block, Block)
-    top, left, height, width = rectangle
     strides = [math.prod(length for length, _, _ in block.dims[axis + 1 :]) for axis in range(len(block.dims))]
     trimmed = _trimmed(block, layout.cell, rectangle)
     if trimmed is None:
@@ -135,6 +136,9 @@ def _of_block(block: Block | Curve, layout: Layout, rectangle: Rect, read: _Read
     step = inner if apart else strides[0]
     most = max(_TAKEN // max(math.prod(length for length, _, _ in dims[1:]), step // 8), 1)
     length, down, across = dims[0]
+    every = BlockCells(Block("", 0, row, column, dims), layout.cell)
+    index, kept = _met(every, rectangle)
+    yield index, every.counts()[kept], np.empty(0), _nothing
     for digit in range(0, length, most):
         here = min(most, length - digit)
         part = Block("", 0, row + digit * down, column + digit * across, ((here, down, across), *dims[1:]))
@@ -144,11 +148,9 @@ def _of_block(block: Block | Curve, layout: Layout, rectangle: Rect, read: _Read
         else:
             flat = read(start, 1, (here - 1) * step + inner, (here - 1) * step + inner)
         shape, steps = [each[0] for each in part.dims], [stride * flat.itemsize for stride in (step, *strides[1:])]
-        values = as_float(np.ascontiguousarray(np.ndarray(shape, flat.dtype, flat.view(np.uint8).data, 0, steps)).reshape(-1))
-        cells, one = BlockCells(part, layout.cell), WholeBlock(part, layout.cell)
-        rows, those_rows = _inside(cells.rows.cells, range(top, top + height))
-        columns, those_columns = _inside(cells.columns.cells, range(left, left + width))
-        kept = region_of(cells.shape, those_rows, those_columns)
+        values = as_float(np.ndarray(shape, flat.dtype, flat.view(np.uint8).data, 0, steps)).reshape(-1)
+        one = WholeBlock(part, layout.cell)
+        index, kept = _met(one, rectangle)
 
         def reduced(
             rules: Reducers, values: Array, room: Array, one: WholeBlock = one, kept: Any = kept
@@ -156,7 +158,21 @@ def _of_block(block: Block | Curve, layout: Layout, rectangle: Rect, read: _Read
             for name, rule, each in one.reduced(rules, values, room):
                 yield name, rule, each[kept]
 
-        yield region_of((height, width), rows, columns), cells.counts()[kept], values, reduced
+        yield index, 0, values, reduced
+
+
+def _nothing(rules: Reducers, values: Array, room: Array) -> Iterator[tuple[str, Reducer, Array]]:
+    """What is made of no weights."""
+    return iter(())
+
+
+def _met(cells: BlockCells | WholeBlock, rectangle: Rect) -> tuple[Any, Any]:
+    """The index of those of *cells* that *rectangle* has in it, and the one of them among *cells*."""
+    top, left, height, width = rectangle
+    rows, those_rows = _inside(cells.rows.cells, range(top, top + height))
+    columns, those_columns = _inside(cells.columns.cells, range(left, left + width))
+    shape = len(cells.rows.cells), len(cells.columns.cells)
+    return region_of((height, width), rows, columns), region_of(shape, those_rows, those_columns)
 
 
 def _inside(cells: Cells, window: range) -> tuple[slice | Array, slice | Array]:

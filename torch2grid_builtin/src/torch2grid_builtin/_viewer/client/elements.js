@@ -37,5 +37,21 @@ export function penOf(canvas) {
   return context;
 }
 
+const MEASURED = 20000; // texts whose widths are kept
+/** @type {Map<string, number>} by font and text */
+const widths = new Map();
+
+/** How wide a text is in the font of *pen*; measuring costs as much as drawing, and each frame asks for the same. @param {CanvasRenderingContext2D} pen @param {string} text */
+export function widthOf(pen, text) {
+  const key = `${pen.font}\n${text}`;
+  let found = widths.get(key);
+  if (found === undefined) {
+    if (widths.size >= MEASURED) widths.clear();
+    found = pen.measureText(text).width;
+    widths.set(key, found);
+  }
+  return found;
+}
+
 /** The value of a variable of the style sheet where *place* is. @param {string} name @param {Element} place @returns {string} */
 export const color = (name, place) => getComputedStyle(place).getPropertyValue(name).trim();

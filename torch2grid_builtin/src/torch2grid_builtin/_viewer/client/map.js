@@ -2,7 +2,7 @@
 
 import { Camera } from "./camera.js";
 import { colourOf } from "./colours.js";
-import { element, penOf } from "./elements.js";
+import { element, penOf, widthOf } from "./elements.js";
 import { brief, clamp } from "./format.js";
 import { handle } from "./gestures.js";
 import { Places } from "./places.js";
@@ -12,7 +12,7 @@ const NUMBERS = 44; // device pixels a weight from which its number is written, 
 const EDGE = 8; // device pixels a side from which a tensor has a border, by the pixel ratio
 const BOX = 34; // device pixels a side from which a module has a box, by the pixel ratio
 const FRAME = 8; // milliseconds of a frame for painting tiles
-const SOON = 120; // milliseconds between two frames while cells of what is still being read arrive
+const SOON = { parts: 120, tiles: 50 }; // milliseconds between two frames while more arrives: of what is still being read, or of a new place
 const PARENTS = 6; // levels above that may stand in for a tile that is not there
 
 /**
@@ -37,7 +37,7 @@ export class MapView {
     this.options = options;
     this.camera = new Camera(atlas);
     this.tiles = new Tiles(provider, atlas, (more) => {
-      if (more) this.drawSoon();
+      if (more) this.drawSoon(SOON[more]);
       else this.draw();
       options.arrived();
     });
@@ -99,9 +99,9 @@ export class MapView {
     });
   }
 
-  /** Draw with a later frame, so that much of what arrives now is in it. */
-  drawSoon() {
-    this.soon ||= window.setTimeout(() => this.draw(), SOON);
+  /** Draw with a later frame, so that much of what arrives now is in it. @param {number} wait milliseconds */
+  drawSoon(wait) {
+    this.soon ||= window.setTimeout(() => this.draw(), wait);
   }
 
   /** Draw now. @param {number} room milliseconds for painting tiles; what is not painted then is drawn with the next frame */
@@ -275,25 +275,25 @@ export class MapView {
       const full = this.atlas.tensors[number][0];
       const last = full.replace(/\.weight$/, "").split(".").slice(-1)[0];
       const texts = [`${full}  ${shape}`, full, last];
-      const shown = texts.find((text) => pen.measureText(text).width <= room);
+      const shown = texts.find((text) => widthOf(pen, text) <= room);
       const high = Math.min(y + down, height) - top - 8 * ratio;
-      const upright = shown ? undefined : texts.find((text) => pen.measureText(text).width <= high);
+      const upright = shown ? undefined : texts.find((text) => widthOf(pen, text) <= high);
       if (upright) {
         pen.save();
-        pen.translate(left + 2 * ratio, top + 4 * ratio + pen.measureText(upright).width + 6 * ratio);
+        pen.translate(left + 2 * ratio, top + 4 * ratio + widthOf(pen, upright) + 6 * ratio);
         pen.rotate(-Math.PI / 2);
         this.plate(pen, upright, 0, 0);
         pen.restore();
         continue;
       }
-      if (!shown || 17 * ratio * (pen.measureText(shown).width + 8 * ratio) > 0.35 * across * down) continue;
+      if (!shown || 17 * ratio * (widthOf(pen, shown) + 8 * ratio) > 0.35 * across * down) continue;
       this.plate(pen, shown, left + 2 * ratio, top + 2 * ratio);
     }
     for (const [text, rectangles] of this.atlas.marks) {
       for (const each of rectangles) {
         const [x, y, across, down] = this.rectangle(each);
         if (!seen([x, y, across, down]) || across < 60 * ratio || down < 60 * ratio) continue;
-        const [from, top, wide] = [Math.max(x, 0) + 2 * ratio, Math.min(y + down, height) - 19 * ratio, pen.measureText(text).width];
+        const [from, top, wide] = [Math.max(x, 0) + 2 * ratio, Math.min(y + down, height) - 19 * ratio, widthOf(pen, text)];
         if (from + wide + 8 * ratio < x + across && !overlaps(taken, from, top, wide + 6 * ratio, 16 * ratio)) this.plate(pen, text, from, top);
       }
     }
@@ -329,9 +329,9 @@ export class MapView {
       // Those inside share the box; where each is high and wide enough for a name of its own, this one only stands in the way.
       const inside = Math.min(across, down) / Math.sqrt(entry.children.length);
       if (inside > 150 * ratio) continue;
-      const shown = [text, text.split(".").slice(-1)[0]].find((each) => pen.measureText(each).width <= across - 10 * ratio);
+      const shown = [text, text.split(".").slice(-1)[0]].find((each) => widthOf(pen, each) <= across - 10 * ratio);
       if (!shown) continue;
-      const wide = pen.measureText(shown).width + 6 * ratio;
+      const wide = widthOf(pen, shown) + 6 * ratio;
       const from = [clamp(x + across - wide - 3 * ratio, 2, Math.max(width - wide - 2, 2)), clamp(y + down - 19 * ratio, 2, Math.max(height - 18 * ratio, 2))];
       if (from[0] < x || from[1] < y || overlaps(taken, from[0], from[1], wide, 16 * ratio)) continue;
       taken.push([from[0], from[1], wide, 16 * ratio]);
@@ -344,7 +344,7 @@ export class MapView {
   plate(pen, text, x, y) {
     const { ratio } = this;
     pen.fillStyle = this.dark ? "rgba(18, 22, 28, .82)" : "rgba(255, 255, 255, .86)";
-    pen.fillRect(x, y, pen.measureText(text).width + 6 * ratio, 16 * ratio);
+    pen.fillRect(x, y, widthOf(pen, text) + 6 * ratio, 16 * ratio);
     pen.fillStyle = this.dark ? "#e6eaf0" : "#1b2330";
     pen.fillText(text, x + 3 * ratio, y + 2 * ratio);
   }
@@ -381,7 +381,7 @@ export class MapView {
     pen.font = `600 ${13 * ratio}px system-ui, sans-serif`;
     const shown = fitted(pen, text, room - 20 * ratio) || text.slice(0, 1);
     pen.fillStyle = this.dark ? "rgba(18, 22, 28, .9)" : "rgba(255, 255, 255, .92)";
-    pen.fillRect(left + 6 * ratio, this.canvas.height - 28 * ratio, pen.measureText(shown).width + 12 * ratio, 21 * ratio);
+    pen.fillRect(left + 6 * ratio, this.canvas.height - 28 * ratio, widthOf(pen, shown) + 12 * ratio, 21 * ratio);
     pen.fillStyle = this.dark ? "#e6eaf0" : "#1b2330";
     pen.fillText(shown, left + 12 * ratio, this.canvas.height - 24 * ratio);
   }
@@ -489,10 +489,10 @@ function bright(colour) {
 
 /** As much of a text as there is room for, with an ellipsis in its middle. @param {CanvasRenderingContext2D} pen @param {string} text @param {number} room */
 function fitted(pen, text, room) {
-  if (pen.measureText(text).width <= room) return text;
+  if (widthOf(pen, text) <= room) return text;
   for (let length = Math.min(text.length - 2, 60); length >= 4; length -= 2) {
     const shorter = `${text.slice(0, Math.ceil(length / 2))}…${text.slice(-Math.floor(length / 2))}`;
-    if (pen.measureText(shorter).width <= room) return shorter;
+    if (widthOf(pen, shorter) <= room) return shorter;
   }
   return "";
 }

@@ -1,6 +1,6 @@
 // The current view as a file, with what its colours mean and the command that draws it.
 
-import { element, penOf } from "./elements.js";
+import { element, penOf, widthOf } from "./elements.js";
 import { brief } from "./format.js";
 
 /** @import { Explorer } from "./explore.js" */
@@ -60,7 +60,7 @@ export function savedPng(explorer) {
   lines.forEach((line, place) => {
     let size = 13 * ratio;
     pen.font = `${size}px system-ui, sans-serif`;
-    size = Math.min(size, (size * (made.width - 20 * ratio)) / Math.max(pen.measureText(line).width, 1));
+    size = Math.min(size, (size * (made.width - 20 * ratio)) / Math.max(widthOf(pen, line), 1));
     pen.font = `${size}px system-ui, sans-serif`;
     pen.fillText(line, 10 * ratio, canvas.height + (7 + 20 * place) * ratio);
   });

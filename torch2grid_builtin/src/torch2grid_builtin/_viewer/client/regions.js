@@ -1,5 +1,7 @@
 // Thin lines between the regions of a heatmap, and their names where there is room.
 
+import { widthOf } from "./elements.js";
+
 /** @import { Place, Viewer } from "./viewer.js" */
 
 const COVERED = 0.05; // of a region's area, at most, lies under its name
@@ -100,7 +102,7 @@ function drawParts(panel, context, viewer, first, last) {
       context.fillStyle = "rgba(20, 26, 33, .5)";
       context.fillRect(x, y, across, line);
       context.fillRect(x, y, line, down);
-      const long = context.measureText(name).width + 8 * ratio;
+      const long = widthOf(context, name) + 8 * ratio;
       if (!name || index || long > across || down < 24 * ratio || long * 17 * ratio > 0.15 * across * down) continue;
       context.fillStyle = "rgba(255, 255, 255, .88)";
       context.fillRect(x + 3 * ratio, y + down - 20 * ratio, long, 17 * ratio);
@@ -123,7 +125,7 @@ function drawNames(panel, context, viewer, first, last) {
     const [top, left, high, wide] = seen.reduce((a, b) => (a[2] * a[3] >= b[2] * b[3] ? a : b));
     const room = { width: wide * cellWidth, height: high * cellHeight };
     if (room.height < 22 * ratio || room.width < 24 * ratio) continue;
-    const text = context.measureText(name).width;
+    const text = widthOf(context, name);
     const box = { width: text + 8 * ratio, height: 17 * ratio };
     if (box.width > room.width || box.width * box.height > COVERED * room.width * room.height) continue;
     const x = Math.max(left * cellWidth, viewer.x) + 3 * ratio;
@@ -153,7 +155,7 @@ function drawHeads(panel, context, viewer, first, last) {
       if (top >= last.row || top + high <= first.row || left >= last.column || left + wide <= first.column) continue;
       const text = headText(context, title, Math.max(wide * cellWidth - 4 * ratio, 24 * ratio), 44 * ratio);
       /** @type {Rect} */
-      const box = [left * cellWidth, top * cellHeight, context.measureText(text).width + 4 * ratio, line];
+      const box = [left * cellWidth, top * cellHeight, widthOf(context, text) + 4 * ratio, line];
       const covers = (/** @type {Rect} */ [x, y, across, down]) => box[0] < x + across && x < box[0] + box[2] && box[1] < y + down && y < box[1] + box[3];
       const above = written.find(covers);
       if (above) box[1] = above[1] + above[3]; // of the first layer, below the head
@@ -176,5 +178,5 @@ function headText(context, title, room, little) {
   const last = parts[parts.length - 1];
   const number = room < little && /^\d+$/.test(last) ? [last] : [];
   const tried = [...number, title, ...parts.map((_, skip) => (skip ? "…" : "") + parts.slice(skip).join("."))];
-  return tried.find((text) => context.measureText(text).width <= room) ?? "";
+  return tried.find((text) => widthOf(context, text) <= room) ?? "";
 }

@@ -74,7 +74,7 @@ export function joined(one, other) {
 export class Tiles {
   /**
    * @param {Provider} provider @param {{rows: number, columns: number, cells: [number, number][], tile: number}} extent
-   * @param {(more: boolean) => void} changed called when there is something new to draw; more: and more of it is on its way
+   * @param {(more: "" | "tiles" | "parts") => void} changed called when there is something new to draw; more: what else is on its way, whole tiles or parts of those that are there
    */
   constructor(provider, extent, changed) {
     this.provider = provider;
@@ -238,7 +238,7 @@ export class Tiles {
       if (part) tile.dirty = joined(tile.dirty, dirty);
     }
     if (tile.asked === asked) tile.asked = null;
-    if (!asked.signal.aborted && (part || names.some((name) => this.shown.includes(name)))) this.changed(Boolean(part) && this.asking);
+    if (!asked.signal.aborted && (part || names.some((name) => this.shown.includes(name)))) this.changed(!this.asking ? "" : part ? "parts" : "tiles");
   }
 
   /** A tile that is not there; one of a picture that is still being read is empty where nothing was read. @param {number} picture @param {number} level @param {Rectangle} whole @param {string[]} planes @returns {Tile} */
@@ -314,7 +314,7 @@ export class Tiles {
   /** Ask again for what could not be had. */
   retry() {
     for (const tile of this.kept.values()) tile.failed = false;
-    this.changed(false);
+    this.changed("");
   }
 
   /** Forget all tiles, as the pictures are others now. */
