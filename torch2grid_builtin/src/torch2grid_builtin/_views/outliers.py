@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ _LOOSE = f"vectors and matrices of fewer than {_SIDE} rows or columns"
 _SIBLINGS = 3
 _FEW = 16  # weights of a tensor whose figures are compared with those of others
 _BARS, _KINDS = 12, 40
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,8 @@ class Outliers(View):
         loose = [tensor for tensor in others if _is_real(tensor) and tensor.size >= _FEW]
         loose = [tensor for tensor in loose if not (judged and _is_matrix(tensor))]
         found = [
-            each
-            for is_judged, tensors in ((True, judged), (False, loose))
-            for tensor in tensors
-            for each in self._weights(tensor, summaries[tensor.name], largest[tensor.name], len(judged) if is_judged else 0)
+            *self._weights(judged, summaries, largest, is_judged=True),
+            *self._weights(loose, summaries, largest, is_judged=False),
         ]
         parts = {tensor.name: tuple(matrices(tensor)) for tensor in learned}
         matched = [part for tensor in judged for part in parts[tensor.name] if _is_matrix(part.tensor)]
@@ -97,19 +97,32 @@ class Outliers(View):
         )
         yield Page("outliers_overview", title, panels, about=about)
 
-    def _weights(self, tensor: LazyTensor, summary: Distribution, largest: LargestWeights, judged: int) -> list[_Found]:
-        """The largest weights of one of so many *judged* tensors; of another where that is 0."""
-        if not summary.finite:
-            return []
-        median, spread, reach = spread_of_weights(summary, max(judged, 1))
-        if not spread:
-            return []
-        found, beyond = [], limit(self.z, summary.finite)
-        for rank, (flat, value) in enumerate(zip(largest.indices.tolist(), largest.values.tolist(), strict=True), 1):
-            index = _index(tensor, flat)
-            cells, away = (index, value, spread), (value - median) / spread
-            line = _Found(tensor.name, cells, away, beyond, index, rank=rank, judged=judged > 0, reach=reach / spread)
-            found.append(line)
+    def _weights(
+        self,
+        tensors: Sequence[LazyTensor],
+        summaries: Mapping[str, Distribution],
+        largest: Mapping[str, LargestWeights],
+        is_judged: bool,
+    ) -> list[_Found]:
+        """The largest weights of *tensors* that are beyond z, or may be among the first of the model."""
+        found: list[_Found] = []
+        highest = np.zeros(0)  # the |z| of as many as are shown
+        for tensor in tensors:
+            summary, kept = summaries[tensor.name], largest[tensor.name]
+            if not summary.finite:
+                continue
+            median, spread, reach = spread_of_weights(summary, len(tensors))
+            if not spread:
+                continue
+            beyond = limit(self.z, summary.finite)
+            away = (kept.values - median) / spread
+            least = min(float(highest[-1]) if len(highest) == max(self.count, _BARS) else 0.0, beyond)
+            for rank in np.flatnonzero(np.abs(away) >= least).tolist():
+                index = _index(tensor, int(kept.indices[rank]))
+                cells = (index, float(kept.values[rank]), spread)
+                line = _Found(tensor.name, cells, float(away[rank]), beyond, index, rank=rank + 1, judged=is_judged)
+                found.append(replace(line, tail=reach / spread))
+            highest = -np.sort(-np.append(highest, np.abs(away)))[: max(self.count, _BARS)]
         return found
 
     def _units(self, profiles: Sequence[tuple[LazyTensor, UnitProfile]]) -> list[_Found]:
@@ -142,7 +155,6 @@ class Outliers(View):
                 float(np.median(sizes[np.isfinite(sizes)])) if np.isfinite(sizes).any() else 0.0 for sizes in (absmax, norm)
             ]
             kept = max(self.count, _BARS, int(np.count_nonzero(best > beyond)))
-            reach = [reach_of_units(sizes, matrices) for sizes in (absmax, norm)]
             for place in np.argsort(-best, kind="stable")[:kept].tolist():
                 if best[place] <= 0 or best[place] < min(least, beyond):
                     break
@@ -150,7 +162,8 @@ class Outliers(View):
                 value, median = float((absmax, norm)[figure][place]), medians[figure]
                 (unit,) = in_whole(tensor, (place,), axis)
                 cells = (name, unit, float(absmax[place]), float(norm[place]), value / median if median else None)
-                found.append(_Found(tensor.name, cells, float(best[place]), beyond, f"{name} {unit}", reach=reach[figure]))
+                line = _Found(tensor.name, cells, float(best[place]), beyond, f"{name} {unit}")
+                found.append(replace(line, among=((absmax, norm)[figure], matrices)))
         return found
 
 
@@ -160,7 +173,7 @@ class _Found:
 
     limit: the z asked for. place: what stands beside the name in a picture. rank: of a weight in its tensor, from 1. layer,
     kind: of a tensor with siblings. judged: False for what is no outlier however far it sticks out: of tensors with long tails
-    as a rule. reach: the z that others like it would reach by chance.
+    as a rule. tail, among: the z that others like it would reach by chance, or the sizes that tell it and of how many matrices.
     """
 
     tensor: str
@@ -173,7 +186,13 @@ class _Found:
     layer: int = 0
     rank: int = 0
     judged: bool = True
-    reach: float = 0.0
+    tail: float = 0.0
+    among: tuple[Array, int] | None = None
+
+    @cached_property
+    def reach(self) -> float:
+        """The z that others like it would reach by chance."""
+        return self.tail if self.among is None else reach_of_units(*self.among)
 
     @property
     def beyond(self) -> bool:

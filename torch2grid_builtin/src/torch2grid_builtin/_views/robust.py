@@ -48,18 +48,22 @@ def spread_of_weights(found: Distribution, tensors: int = 1) -> tuple[float, flo
     tail: the distance from the median that a weight of any of the tensors is beyond in one model of a hundred.
     """
     count = found.finite
+    others = count - found.zeros  # than 0, where that is the median
     tails = [tail for tail in _TAILS if count * tail >= _BEYOND] or [_TAILS[0]]
-    median, *ends = found.quantiles([0.5, *tails, *(1 - tail for tail in tails)]).tolist()
+    ranks = {number: _ranks(number, _BEYOND, 16) for number in (count, others)}
+    levels = [*tails, *((rank - 0.5) / count for pair in ranks.values() for rank in pair or ())]
+    median, *ends = found.quantiles([0.5, *levels, *(1 - level for level in levels)]).tolist()
+    sides = [[abs(end - median) for end in side] for side in (ends[: len(levels)], ends[len(levels) :])]
     units = [_NORMAL.inv_cdf(1 - tail) for tail in tails]
-    spread = max(abs(end - median) / unit for end, unit in zip(ends, (*units, *units), strict=True))
-    others = count if median else count - found.zeros
-    spread = spread or found.std * math.sqrt(count / max(others, 1))
-    ranks = _ranks(others, _BEYOND, 16)
-    if ranks is None:
+    spread = max(end / unit for side in sides for end, unit in zip(side, units, strict=False))
+    if not median:
+        spread = spread or found.rms * math.sqrt(count / max(others, 1))
+        count = others
+    spread = spread or found.std
+    if (pair := ranks[count]) is None:
         return median, spread, 0.0
-    levels = [(rank - 0.5) / count for rank in ranks]
-    ends = np.abs(found.quantiles([*levels, *(1 - level for level in levels)]) - median).tolist()
-    reach = max(_reach(near, far, ranks, others, _RATE / (2 * tensors)) for near, far in (ends[:2], ends[2:]))
+    place = levels.index((pair[0] - 0.5) / found.finite, len(tails))
+    reach = max(_reach(side[place], side[place + 1], pair, count, _RATE / (2 * tensors)) for side in sides)
     return median, spread, reach
 
 
