@@ -187,6 +187,18 @@ def test_many_bands_name_the_largest():
     assert f"{125 - len(named)} smaller tensors are not named" in shown
 
 
+@pytest.mark.parametrize(("layers", "regions", "what"), [(8, 16, "tensors"), (40, 40, "modules")])
+def test_a_spiral_says_how_many_names_have_no_room_and_where_they_are(tmp_path, layers, regions, what):
+    rng = np.random.default_rng(0)
+    arrays = {f"part{layer}.fc.weight": rng.standard_normal((60, 60)) for layer in range(layers)}
+    arrays |= {f"part{layer}.fc.bias": rng.standard_normal(9) for layer in range(layers)}
+    (path,) = t2g.grid(arrays, plugin="spiral").save(tmp_path / "spiral.svg")
+    shown = texts(path.read_bytes())
+    named = sum(bool(re.match(r"part\d+|…|fc", text)) for text in shown)
+    assert 0 < named < regions
+    assert f"{regions - named} {what} are too thin for their names: a report (-o report.html) names each" in shown
+
+
 def test_small_multiples_are_titled_and_have_their_limits():
     panels = tuple(
         Settings().heatmap(Grid(RNG.standard_normal((64, 64)) * i), title=f"layers.{i}.weight") for i in range(1, 61)

@@ -373,3 +373,80 @@ def test_a_budget_that_fits_nothing_lowers_all_and_ends() -> None:
     _, shapes, note = report_of([table, *pages], 0.01)
     assert shapes == [[4, 4]] * 5
     assert "at most 4 cells per side" in note
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The map of a model of many thin tensors."""
+    folder = tmp_path_factory.mktemp("deep")
+    generator = np.random.default_rng(0)
+    kinds = {"attn.weight": (96, 96), "attn.bias": (96,), "mlp.weight": (96, 200), "norm.weight": (96,)}
+    names = {f"layers.{layer:02}.{kind}": shape for layer in range(30) for kind, shape in kinds.items()}
+    save_file(
+        {name: generator.standard_normal(shape).astype(np.float32) for name, shape in names.items()}, folder / "m.safetensors"
+    )
+    for plugin in ("flatten", "spiral"):
+        run = torch2grid("m.safetensors", "--plugin", plugin, "-o", f"{plugin}.html", cwd=folder)
+        assert run.returncode == 0, run.stderr
+    return folder
+
+
+@pytest.mark.parametrize("plugin", ["flatten", "spiral"])
+def test_beside_a_map_stands_what_it_holds(browser: Any, deep: Path, plugin: str) -> None:
+    with Visit(browser, deep / f"{plugin}.html") as visit:
+        page = visit.page
+        entries = page.locator(".contents .place")
+        assert entries.count() == 120
+        assert entries.first.inner_text().split("\n") == ["layers.00.attn.bias", "96 weights"]
+        card, view, contents = (page.locator(each).first.bounding_box() for each in (".panel", ".view", ".contents"))
+        assert contents["x"] >= view["x"] + view["width"]
+        assert view["width"] + contents["width"] > 0.9 * card["width"]  # nothing of the card is left empty
+        seen = page.locator(".view canvas").screenshot()
+        entries.nth(3).hover()
+        page.wait_for_timeout(100)
+        assert page.locator(".view canvas").screenshot() != seen  # it is marked
+        page.mouse.move(0, 0)
+        page.wait_for_timeout(100)
+        assert page.locator(".view canvas").screenshot() == seen
+        before = data_of(visit)
+        entry = entries.filter(has_text="layers.07.mlp.weight")
+        entry.click()
+        assert data_of(visit)["cellWidth"] > before["cellWidth"]
+        if plugin == "flatten":  # a turn of the spiral is a line, and not in the middle where the map ends
+            box = visit.canvas().bounding_box()
+            page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+            assert page.locator(".tip b").inner_text() == "layers.07.mlp.weight"
+
+
+def test_lines_between_tensors_fade_where_little_else_would_be_seen(browser: Any, deep: Path) -> None:
+    """Of the 120 tensors on 700 pixels lines stand around layers, which carry their names."""
+    with Visit(browser, deep / "flatten.html") as visit:
+        script = """each => {
+            const pen = each.getContext("2d");
+            const column = pen.getImageData(Math.round(each.width * 0.6), 0, 1, each.height).data;
+            let dark = 0;
+            for (let i = 0; i < each.height; i++) dark += column[4 * i] + column[4 * i + 1] + column[4 * i + 2] < 300 ? 1 : 0;
+            return [dark, each.height];
+        }"""
+        dark, height = visit.canvas().evaluate(script)
+        assert dark < 0.15 * height
+        calls = """async () => {
+            const found = [];
+            const write = CanvasRenderingContext2D.prototype.fillText;
+            CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
+                found.push(text);
+                return write.call(this, text, ...rest);
+            };
+            document.querySelector("button[aria-label^='show all']").click();
+            return found;
+        }"""
+        assert set(visit.page.evaluate(calls)) >= {f"layers.{layer:02}" for layer in range(30)}
+
+
+def test_on_a_phone_what_a_map_holds_stands_below_its_legend(browser: Any, deep: Path) -> None:
+    with Visit(browser, deep / "flatten.html") as visit:
+        visit.page.set_viewport_size({"width": 390, "height": 844})
+        visit.page.wait_for_timeout(200)
+        legend, contents = (visit.page.locator(each).first.bounding_box() for each in (".legend", ".contents"))
+        assert contents["y"] >= legend["y"] + legend["height"]
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390

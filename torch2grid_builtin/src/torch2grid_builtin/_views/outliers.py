@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch2grid_builtin._compare.figures import kind_across, layers_and_kinds, s
 from torch2grid_builtin._forms import stacked
 from torch2grid_builtin._rules.about import weights as weights_of
 from torch2grid_builtin._views.describing import formats_of, source_name
-from torch2grid_builtin._views.robust import limit, spread_of_weights, z_of_siblings, z_of_units
+from torch2grid_builtin._views.robust import limit, reach_of_units, spread_of_weights, z_of_siblings, z_of_units
 from torch2grid_builtin._views.stacks import Matrix, apart, joined, matrices
 from torch2grid_builtin._views.units import in_whole, is_figure
 from torch2grid_core import Checkpoint, LazyTensor, Page, Settings, View
@@ -22,12 +23,12 @@ from torch2grid_core.pages import Bar, Heatmap, Table, Text
 from torch2grid_core.sources import is_complex, is_floating
 from torch2grid_core.text import visible
 
-WEIGHTS = ("Layer Name", "Index", "Weight", "Spread", "z", "Outlier")
-UNITS = ("Layer Name", "Unit", "Index", "|Max|", "Norm", "Of median", "z", "Outlier")
-LAYERS = ("Layer Name", "Figure", "Value", "Median of siblings", "Siblings", "z", "Outlier")
+WEIGHTS = ("Layer Name", "Index", "Weight", "Spread", "z", "Limit", "Outlier")
+UNITS = ("Layer Name", "Unit", "Index", "|Max|", "Norm", "Of median", "z", "Limit", "Outlier")
+LAYERS = ("Layer Name", "Figure", "Value", "Median of siblings", "Siblings", "z", "Limit", "Outlier")
 FORMATS = {
     **dict.fromkeys(("Weight", "Spread", "|Max|", "Norm", "Value", "Median of siblings"), ".4g"),
-    "z": ",.1f",
+    **dict.fromkeys(("z", "Limit"), ",.1f"),
     "Of median": ",.2f",
     "Siblings": ",d",
 }
@@ -37,6 +38,7 @@ _LOOSE = f"vectors and matrices of fewer than {_SIDE} rows or columns"
 _SIBLINGS = 3
 _FEW = 16  # weights of a tensor whose figures are compared with those of others
 _BARS, _KINDS = 12, 40
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Outliers(View):
     uses_transformer = False
 
     count: int = field(default=20, metadata={"help": "lines of each table"})
-    z: float = field(default=20.0, metadata={"help": "what sticks out by more robust spreads is an outlier"})
+    z: float = field(default=20.0, metadata={"help": "what sticks out by fewer robust spreads is no outlier"})
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -71,14 +73,12 @@ class Outliers(View):
         loose = [tensor for tensor in others if _is_real(tensor) and tensor.size >= _FEW]
         loose = [tensor for tensor in loose if not (judged and _is_matrix(tensor))]
         found = [
-            each
-            for is_judged, tensors in ((True, judged), (False, loose))
-            for tensor in tensors
-            for each in _weights(tensor, summaries[tensor.name], largest[tensor.name], self.z, is_judged)
+            *self._weights(judged, summaries, largest, is_judged=True),
+            *self._weights(loose, summaries, largest, is_judged=False),
         ]
         parts = {tensor.name: tuple(matrices(tensor)) for tensor in learned}
-        matched = (part for tensor in judged for part in parts[tensor.name] if _is_matrix(part.tensor))
-        units = self._units((part.tensor, part.of(results, "profile")) for part in matched)
+        matched = [part for tensor in judged for part in parts[tensor.name] if _is_matrix(part.tensor)]
+        units = self._units([(part.tensor, part.of(results, "profile")) for part in matched])
         layers = list(_layers((part for tensor in learned for part in parts[tensor.name]), results, self.z))
         weights = [*lost, *_first(found, max(self.count - len(lost), 0))]
         cut = any(each.outlier for each in found if each.rank == self.count)  # that tensor may have more of them
@@ -97,19 +97,47 @@ class Outliers(View):
         )
         yield Page("outliers_overview", title, panels, about=about)
 
-    def _units(self, profiles: Iterable[tuple[LazyTensor, UnitProfile]]) -> list[_Found]:
+    def _weights(
+        self,
+        tensors: Sequence[LazyTensor],
+        summaries: Mapping[str, Distribution],
+        largest: Mapping[str, LargestWeights],
+        is_judged: bool,
+    ) -> list[_Found]:
+        """The largest weights of *tensors* that are beyond z, or may be among the first of the model."""
+        found: list[_Found] = []
+        highest = np.zeros(0)  # the |z| of as many as are shown
+        for tensor in tensors:
+            summary, kept = summaries[tensor.name], largest[tensor.name]
+            if not summary.finite:
+                continue
+            median, spread, reach = spread_of_weights(summary, len(tensors))
+            if not spread:
+                continue
+            beyond = limit(self.z, summary.finite)
+            away = (kept.values - median) / spread
+            least = min(float(highest[-1]) if len(highest) == max(self.count, _BARS) else 0.0, beyond)
+            for rank in np.flatnonzero(np.abs(away) >= least).tolist():
+                index = _index(tensor, int(kept.indices[rank]))
+                cells = (index, float(kept.values[rank]), spread)
+                line = _Found(tensor.name, cells, float(away[rank]), beyond, index, rank=rank + 1, judged=is_judged)
+                found.append(replace(line, tail=reach / spread))
+            highest = -np.sort(-np.append(highest, np.abs(away)))[: max(self.count, _BARS)]
+        return found
+
+    def _units(self, profiles: Sequence[tuple[LazyTensor, UnitProfile]]) -> list[_Found]:
         """The units of the tensors that are outliers, or may be among the first of the model."""
         found: list[_Found] = []
         highest = np.zeros(0)  # the z of as many as are shown
         for tensor, profile in profiles:
             least = float(highest[-1]) if len(highest) == max(self.count, _BARS) else 0.0
-            more = self._units_of(tensor, profile, least)
+            more = self._units_of(tensor, profile, least, len(profiles))
             highest = -np.sort(-np.append(highest, [each.z for each in more]))[: max(self.count, _BARS)]
             found += more
         return found
 
-    def _units_of(self, tensor: LazyTensor, profile: UnitProfile, least: float) -> list[_Found]:
-        """The units of *tensor* that are outliers, or among the first *count* of it and not below *least*."""
+    def _units_of(self, tensor: LazyTensor, profile: UnitProfile, least: float, matrices: int) -> list[_Found]:
+        """The units of one of so many *matrices* that are beyond z, or among its first *count* and not below *least*."""
         found = []
         names = ("row", "column") if tensor.ndim == 2 else ("output channel", "input channel")
         sides = zip(
@@ -134,7 +162,8 @@ class Outliers(View):
                 value, median = float((absmax, norm)[figure][place]), medians[figure]
                 (unit,) = in_whole(tensor, (place,), axis)
                 cells = (name, unit, float(absmax[place]), float(norm[place]), value / median if median else None)
-                found.append(_Found(tensor.name, cells, float(best[place]), beyond, f"{name} {unit}"))
+                line = _Found(tensor.name, cells, float(best[place]), beyond, f"{name} {unit}")
+                found.append(replace(line, among=((absmax, norm)[figure], matrices)))
         return found
 
 
@@ -142,8 +171,9 @@ class Outliers(View):
 class _Found:
     """One line: of *tensor*, what is known of it, how far it sticks out, and from where on it is an outlier.
 
-    place: what stands beside the name in a picture. rank: of a weight in its tensor, from 1. layer, kind: of a tensor with
-    siblings. judged: False for what is no outlier however far it sticks out: of tensors with long tails as a rule.
+    limit: the z asked for. place: what stands beside the name in a picture. rank: of a weight in its tensor, from 1. layer,
+    kind: of a tensor with siblings. judged: False for what is no outlier however far it sticks out: of tensors with long tails
+    as a rule. tail, among: the z that others like it would reach by chance, or the sizes that tell it and of how many matrices.
     """
 
     tensor: str
@@ -156,18 +186,32 @@ class _Found:
     layer: int = 0
     rank: int = 0
     judged: bool = True
+    tail: float = 0.0
+    among: tuple[Array, int] | None = None
+
+    @cached_property
+    def reach(self) -> float:
+        """The z that others like it would reach by chance."""
+        return self.tail if self.among is None else reach_of_units(*self.among)
 
     @property
     def beyond(self) -> bool:
         return abs(self.z) > self.limit
 
     @property
+    def is_tail(self) -> bool:
+        """True for what sticks out less than others like it would by chance."""
+        return self.judged and self.beyond and abs(self.z) <= self.reach
+
+    @property
     def outlier(self) -> bool:
-        return bool(self.note) or (self.judged and self.beyond)
+        return bool(self.note) or (self.judged and self.beyond and not self.is_tail)
 
     @property
     def row(self) -> tuple[Any, ...]:
-        return (self.tensor, *self.cells, None if self.note else self.z, self.note or ("yes" if self.outlier else ""))
+        z = None if self.note else self.z
+        limit = max(self.limit, self.reach) if self.judged and not self.note else None
+        return (self.tensor, *self.cells, z, limit, self.note or ("yes" if self.outlier else ""))
 
 
 def _first(found: Iterable[_Found], count: int) -> list[_Found]:
@@ -182,12 +226,15 @@ def _table(columns: tuple[str, ...], found: Sequence[_Found], title: str) -> Tab
 def _beyond(found: Sequence[_Found], shown: int, z: float, lost: Sequence[_Found] = (), cut: bool = False) -> str:
     """How many outliers there are by what threshold, of which the first *shown* are listed. cut: there may be more."""
     outliers, loose = sum(each.outlier for each in found), sum(each.beyond and not each.judged for each in found)
+    tails = sum(each.is_tail for each in found)
     if not found:
         text = "nothing to compare"
     elif any(each.judged for each in found):
         text = f"{'at least ' if cut else ''}{outliers or 'none'} beyond z = {z:g}"
+        text += " and the tail of its tensor" if tails else ""
         if outliers > shown:
             text += f", the first {shown:,} of them here" if shown else ", not listed"
+        text += f"; {tails:,} beyond z alone" if tails else ""
         text += f"; {loose:,} in {_LOOSE}, not judged" if loose else ""
     else:
         text = f"{_LOOSE} alone, not judged" + (f"; {loose:,} beyond z = {z:g}" if loose else "")
@@ -229,20 +276,6 @@ def _lost(tensor: LazyTensor, largest: LargestWeights) -> list[_Found]:
         value = float(largest.lost_values[places[0]]) if len(places) else math.nan if what == "NaN" else math.inf
         note = f"{number:,} {what}" + (", the first" if number > 1 and index else "")
         found.append(_Found(tensor.name, (index, value, None), math.inf, 0.0, index, note))
-    return found
-
-
-def _weights(tensor: LazyTensor, summary: Distribution, largest: LargestWeights, z: float, judged: bool) -> list[_Found]:
-    if not summary.finite:
-        return []
-    median, spread = spread_of_weights(summary)
-    if not spread:
-        return []
-    found, beyond = [], limit(z, summary.finite)
-    for rank, (flat, value) in enumerate(zip(largest.indices.tolist(), largest.values.tolist(), strict=True), 1):
-        index = _index(tensor, flat)
-        cells = (index, value, spread)
-        found.append(_Found(tensor.name, cells, (value - median) / spread, beyond, index, rank=rank, judged=judged))
     return found
 
 
@@ -300,10 +333,14 @@ def _bars(found: Sequence[_Found], title: str, z: float) -> Bar | Text:
     shown = found[:_BARS]
     if not shown:
         return Text(f"{title}: no matrix and no kernel here has {_SIDE} rows and columns or more.")
-    labels = tuple(
-        f"{visible(each.tensor)} {each.place}{' (not judged)' if each.beyond and not each.judged else ''}".rstrip()
-        for each in shown
-    )
+    labels = tuple(f"{visible(each.tensor)} {each.place}{_why_not(each)}".rstrip() for each in shown)
     values = np.array([each.cells[1] if each.note else abs(each.z) for each in shown], dtype=np.float64)
     flags = {place: each.note.partition(",")[0] for place, each in enumerate(shown) if each.note}
     return Bar(labels, values, title=title, ylabel="|z|", marks={"outlier": z}, flags=flags)
+
+
+def _why_not(found: _Found) -> str:
+    """Why what is beyond the mark is no outlier, nothing where it is one."""
+    if not found.beyond or found.outlier:
+        return ""
+    return f" (limit {found.reach:,.0f})" if found.judged else " (not judged)"

@@ -11,7 +11,14 @@ import numpy as np
 
 from torch2grid_builtin._renderers.matplotlib.canvas import FAINT, INK, LINE, MARK, MUTED, RULE, Canvas
 from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Sizes, index_ticks
-from torch2grid_builtin._renderers.matplotlib.regions import BandLabels, are_bands, draw_borders, draw_marks, draw_names
+from torch2grid_builtin._renderers.matplotlib.regions import (
+    BandLabels,
+    are_bands,
+    draw_borders,
+    draw_marks,
+    draw_names,
+    without_name,
+)
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
 from torch2grid_builtin._renderers.numbers import number, numbers, percent
 from torch2grid_core import Grid, Style
@@ -125,6 +132,8 @@ class HeatmapDrawing(Drawing):
             notes.append(f"cells drawn {self.factor[1]} × {self.factor[0]} pixels (wide × high)")
         if self.bands and self.bands.left_out:
             notes.append(f"{self.bands.left_out:,} smaller {self.bands.what} are not named")
+        if panel.labels and not self.bands and (thin := without_name(panel.grid, self.factor, self.sizes.text - 1)):
+            notes.append(thin)
         return [*panel.grid.remarks, *notes, *([self.marginals.note] if self.marginals.note else [])]
 
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:

@@ -142,23 +142,38 @@ def draw_borders(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[
     canvas.rects(np.concatenate(boxes), _LINE, alpha=0.6)
 
 
+def without_name(grid: Grid, factor: tuple[int, int], size: float) -> str:
+    """What regions that wind around others, as those of a spiral, have no room for their names; nothing where all have."""
+    if grid.labels or not any(_winds_around(region.rects) for region in grid.regions):
+        return ""
+    named = len(draw_names(None, grid, 0, 0, factor, size))
+    regions = _as_named(grid)
+    what = "tensor" if regions is grid.regions else "module"
+    count = len(regions) - named
+    thin = f"{count:,} {what}s are too thin for their names" if count != 1 else f"1 {what} is too thin for its name"
+    return f"{thin}: a report (-o report.html) names each" if count > 0 else ""
+
+
+def _as_named(grid: Grid) -> Sequence[Region]:
+    """The regions that get names: of many, the modules."""
+    return by_module(grid.regions) if len(grid.regions) > _MANY and not grid.labels else grid.regions
+
+
 def draw_names(
-    canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[int, int], size: float = 11
+    canvas: Canvas | None, grid: Grid, left: int, top: int, factor: tuple[int, int], size: float = 11
 ) -> list[tuple[float, float, float, float]]:
     """Names of modules where the grid keeps room for them, and of regions, the largest first: beside a region where no weight
     is, else inside it, in its upper left corner on a light ground, where that leaves most of it free; else not at all.
 
-    Returns (left, top, width, height), in pixels, of what was written inside regions.
+    canvas: None where nothing is to be drawn. Returns (left, top, width, height), in pixels, of the names of regions.
     """
     high, wide = factor
     written: list[tuple[float, float, float, float]] = []
     named, common = modules_of(grid), shared_prefix([region.name for region in grid.regions])
-    for label, title in zip(grid.labels, titles(grid), strict=True):
-        for row, column, _, width in label.rects:
-            shown = _label_text(literal(title), width * wide - 2, size)
-            canvas.text(left + column * wide + 2, top + row * high + 1, shown, size, INK, va="top", bold=True)
+    if canvas:
+        _draw_labels(canvas, grid, left, top, factor, size)
     taken, above = grid.counts > 0, set(map(literal, titles(grid)))
-    regions = by_module(grid.regions) if len(grid.regions) > _MANY and not grid.labels else grid.regions
+    regions = _as_named(grid)
     by_size = sorted(regions, key=lambda region: -sum(rows * columns for _, _, rows, columns in region.rects))
     loose = forms.of_any_form(grid)
     endings = Counter[str]()
@@ -183,7 +198,9 @@ def draw_names(
                 cells = cells if below is not None and not taken[below].any() else None
             if cells is not None and not taken[cells].any():
                 taken[cells] = True
-                canvas.text(left + at_x + 2, top + at_y, name, size, INK, va="top")
+                written.append((left + at_x, top + at_y, long, line))
+                if canvas:
+                    canvas.text(left + at_x + 2, top + at_y, name, size, INK, va="top")
                 break
         else:
             area = high * wide * (sum(each[2] * each[3] for each in region.rects) if pieced else height * width)
@@ -213,9 +230,19 @@ def draw_names(
                 box = left + x + 3, top + y + edge, text_width(shown, own) + 8, line + 1
                 if _is_free(box, written):
                     written.append(box)
-                    canvas.rects([box], "white", alpha=0.82)
-                    canvas.text(left + x + 7, top + y + edge, shown, own, INK, va="top")
+                    if canvas:
+                        canvas.rects([box], "white", alpha=0.82)
+                        canvas.text(left + x + 7, top + y + edge, shown, own, INK, va="top")
     return written
+
+
+def _draw_labels(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[int, int], size: float) -> None:
+    """The names of modules, where the grid keeps room for them."""
+    high, wide = factor
+    for label, title in zip(grid.labels, titles(grid), strict=True):
+        for row, column, _, width in label.rects:
+            shown = _label_text(literal(title), width * wide - 2, size)
+            canvas.text(left + column * wide + 2, top + row * high + 1, shown, size, INK, va="top", bold=True)
 
 
 def _squeezed(name: str, wide: float, high: float, area: float, size: float) -> tuple[str, float]:

@@ -4,6 +4,7 @@
 /** @import { Block } from "./locate.js" */
 /** @import { View } from "./viewer.js" */
 import { coloursOf, fade, packedMap, paintCells } from "./colours.js";
+import { withContents } from "./contents.js";
 import { unpacked, words } from "./decode.js";
 import { element, penOf } from "./elements.js";
 import { brief, exactly, grouped, percent } from "./format.js";
@@ -15,8 +16,8 @@ import { Viewer } from "./viewer.js";
 /**
  * What a panel needs of the page around it. *find* gives the number of a tensor of that name, *open* goes to it; *tensors* are what the numbers stand
  * for, *map* and *signals* the colours of a map by its name, *brush* tells heatmaps which values a histogram picks.
- * Viewers that can be zoomed are put into *viewers*; *view* is the part that they show first.
- * @typedef {{compact: boolean, brush: Brush | null, viewers: Viewer[], view: View | null, find(name: string): number | undefined, open(tensor: number): void,
+ * Viewers that can be zoomed are put into *viewers*; *alone* is true of the one heatmap of a page; *view* is the part that they show first.
+ * @typedef {{compact: boolean, alone: boolean, brush: Brush | null, viewers: Viewer[], view: View | null, find(name: string): number | undefined, open(tensor: number): void,
  *   tensors: {name: string, shape?: number[], dtype?: string, taken?: (number | number[])[]}[],
  *   map(name: string): Uint8Array, signals(name: string): Signals}} Context
  * @typedef {{add(listener: (chosen: ((value: number) => boolean) | null) => void): void, watched(): boolean, pick(chosen: ((value: number) => boolean) | null): void}} Brush
@@ -123,7 +124,17 @@ export async function heatmapPanel(panel, context) {
     colour(chosen);
     viewer.draw();
   });
-  const parts = rows && columns ? [viewer.box, legend(panel, values, counts, context, blocks)] : [element("div", { text: "no cells" })];
+  const listed = context.alone && panel.regions.length > 1 && !panel.row_names && !panel.row_marginal && !panel.column_marginal;
+  /** @type {Map<string, string>} */
+  const sizes = new Map();
+  const counted = new Map();
+  for (const { tensor, size } of blocks ?? []) counted.set(tensor, (counted.get(tensor) ?? 0) + size);
+  for (const [tensor, count] of counted) sizes.set(context.tensors[tensor].name, `${grouped(count)} weight${count === 1 ? "" : "s"}`);
+  for (const { name, shape } of context.tensors) if (shape) sizes.set(name, shape.join("×") || "scalar");
+  const about = (/** @type {string} */ name) => sizes.get(name) ?? "";
+  const below = legend(panel, values, counts, context, blocks);
+  const map = listed ? [withContents(panel, owners, viewer, below, about)] : [viewer.box, below];
+  const parts = rows && columns ? map : [element("div", { text: "no cells" })];
   if (!context.compact) {
     parts.unshift(viewer.tools());
     parts.push(readout, ...panel.notes.map((/** @type {string} */ text) => element("div", { text })));
@@ -166,7 +177,7 @@ function legend(panel, values, counts, context, blocks) {
     const { tensor, index, value } = panel.largest;
     const { name, shape = blocks && guessedShape(blocks, tensor), taken } = context.tensors[tensor];
     const place = shape?.length ? `[${placed(unravel(index, shape), taken).join(", ")}]` : `flat index ${grouped(index)}`;
-    parts.push(element("span", { text: `largest |weight|: ${brief(value, 5)} at ${tensor === panel.tensor ? "" : `${name} `}${place}` }));
+    parts.push(element("span", { text: `largest |${panel.quantity}|: ${brief(value, 5)} at ${tensor === panel.tensor ? "" : `${name} `}${place}` }));
   }
   return element("div", { class: "legend" }, ...parts);
 }

@@ -25,8 +25,9 @@ function flagged(label, flag, context) {
 /** @param {string} label @param {Links} context */
 function named(label, context) {
   const tensor = context.find(label);
-  if (tensor === undefined) return element("span", { class: "name", text: label, title: label });
-  return element("button", { type: "button", class: "link name", text: label, title: label, onclick: () => context.open(tensor) });
+  const text = element("bdi", { text: label }); // where it is cut, the end is what is shown
+  if (tensor === undefined) return element("span", { class: "name", title: label }, text);
+  return element("button", { type: "button", class: "link name", title: label, onclick: () => context.open(tensor) }, text);
 }
 
 /** The elements of bars. @param {Bars} panel @param {Links} context @returns {HTMLElement[]} */

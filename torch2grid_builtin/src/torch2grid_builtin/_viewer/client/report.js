@@ -90,6 +90,7 @@ async function panelElement(panel, page, scene, compact, wide) {
   /** @type {Context} */
   const context = {
     compact,
+    alone: !compact && page.panels.filter(({ kind }) => kind === "heatmap").length === 1,
     brush: compact ? null : scene.brush,
     viewers: scene.viewers,
     view: compact ? null : scene.view,

@@ -23,6 +23,7 @@ import { hideTip, showTip } from "./tip.js";
  */
 
 const LARGEST_CELL = 96;
+const LARGE_CELL = 12; // at which a strip is shown
 const SLENDER = 12;
 const ENOUGH = 8;
 
@@ -49,6 +50,8 @@ export class Viewer {
     this.cursor = null;
     /** @type {Viewer[]} */
     this.others = []; // that are zoomed and moved together with this one
+    /** @type {((context: CanvasRenderingContext2D, viewer: Viewer) => void) | null} */
+    this.marked = null; // draws over the cells what is pointed at elsewhere
     this.listen();
     this.observer = new ResizeObserver(() => this.resize());
     this.observer.observe(this.box);
@@ -60,11 +63,7 @@ export class Viewer {
     const untouched = this.scale === this.fitted;
     this.width = width;
     this.ratio = devicePixelRatio;
-    const { above = 0, beside = 0, names = 0 } = this.options.margins ?? {};
-    this.left = Math.max(this.options.rows ? 54 : 0, names, above ? 54 : 0);
-    this.below = (this.options.columns ? 36 : 0) + columnRoom(this.options.columnNames);
-    this.over = above + (this.options.rows ? 18 : 0);
-    this.right = beside;
+    this.margins();
     const across = (width - this.left - this.right) * this.ratio;
     const down = this.options.height * this.ratio;
     this.fitted = this.snapped(Math.min(across / (this.columns * this.wide), down / (this.rows * this.high), this.enough()));
@@ -77,6 +76,35 @@ export class Viewer {
     if (!untouched) this.move(0, 0);
     else if (this.options.view) this.restore(this.options.view);
     else this.fit();
+  }
+
+  margins() {
+    const { above = 0, beside = 0, names = 0 } = this.options.margins ?? {};
+    this.left = Math.max(this.options.rows ? 54 : 0, names, above ? 54 : 0);
+    this.below = (this.options.columns ? 36 : 0) + columnRoom(this.options.columnNames);
+    this.over = above + (this.options.rows ? 18 : 0);
+    this.right = beside;
+  }
+
+  /** The size that it takes where there is room, in CSS pixels. */
+  most() {
+    this.margins();
+    const scale = this.snapped(Math.min((this.options.height * this.ratio) / (this.rows * this.high), this.enough())) / this.ratio;
+    const width = Math.ceil(scale * this.columns * this.wide) + this.left + this.right;
+    return { width, height: Math.ceil(scale * this.rows * this.high) + this.below + this.over };
+  }
+
+  /** Show a rectangle of cells as large as it fits; of one that is as long as the map the beginning, in its full height or width. @param {[number, number, number, number]} rectangle row, column, height and width */
+  show([top, left, high, wide]) {
+    const frame = this.frame();
+    const sides = [frame.width / (wide * this.wide), frame.height / (high * this.high)].map((scale) => 0.9 * scale);
+    const whole = Math.min(...sides);
+    const scale = whole < 1.2 * this.fitted ? Math.min(Math.max(...sides), LARGE_CELL * this.ratio) : whole;
+    this.scale = this.wanted = this.snapped(clamp(scale, this.fitted, LARGEST_CELL * this.ratio));
+    const middle = (/** @type {number} */ from, /** @type {number} */ length, /** @type {number} */ room) => from - Math.max(room - length, 0) / 2;
+    this.x = middle(left * this.cellWidth, wide * this.cellWidth, frame.width);
+    this.y = middle(top * this.cellHeight, high * this.cellHeight, frame.height);
+    this.move(0, 0);
   }
 
   /** Which part is in view, for another viewer of as many cells. @returns {View} */
@@ -193,6 +221,7 @@ export class Viewer {
       );
     }
     this.options.decorate?.(context, this, first, last);
+    this.marked?.(context, this);
     if (this.cursor) this.outline(context, this.cursor);
     context.restore();
     if (this.left || this.below) this.axes(context, frame);
