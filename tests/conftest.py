@@ -81,10 +81,16 @@ def pytest_sessionstart() -> None:
     threading.Thread(target=threading.Event().wait, daemon=True).start()
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
     """What was imported stays: looking among it for garbage, again and again, takes a twelfth of the time."""
-    gc.collect()
-    gc.freeze()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

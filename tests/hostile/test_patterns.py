@@ -8,6 +8,7 @@ import pkgutil
 import re
 import time
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -89,6 +90,7 @@ def seconds(pattern: re.Pattern[Any], way: str, text: str) -> float:
     return time.process_time() - begun
 
 
+@cache
 def _named(readers: bool) -> list[Any]:
     return [pytest.param(*each, id=each[0]) for each in patterns(readers) if not each[0].startswith(_NAMES_OF_FILES)]
 
