@@ -16,8 +16,8 @@ import pytest
 import torch2grid_builtin
 import torch2grid_core
 
-LENGTH = 40_000  # of a text: its square would take seconds
-SECONDS = 0.5
+LENGTH = 20_000  # of a text: its square would take a second
+SECONDS = 0.15
 _LITERAL = re.compile(r"[A-Za-z_][A-Za-z_.]+")
 _CHARACTERS = "acCiLSx01e_. \n\t'\"\\()[]{}<>=,:;/-+|\x93"
 _NAMES_OF_FILES = ("deepspeed", "megatron", "ranks", "sharded", "sliced", "dcp", "neighbours")  # short, or of a folder
