@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PROJECTS := pyproject.toml torch2grid_core/pyproject.toml torch2grid_builtin/pyproject.toml constraints.txt
 
-.PHONY: demo test lint types client template reference train fuzz scanners fuzz-torch fuzz-guided mutants baselines wheels sbom clean docs pictures bench
+.PHONY: demo test traced lint types client template reference train fuzz scanners fuzz-torch fuzz-guided mutants baselines wheels sbom clean docs pictures bench
 
 demo: $(VENV)/.demo
 	$(BIN)/torch2grid demo
 
-# The tests run traced (tests/conftest.py: which of them, and of their processes); tests/support/branches.py says how much must have been executed.
+# Some tests run traced (tests/support/traced.py); tests/support/branches.py says how much must have been executed.
 # Byte code is kept, as an installer keeps it, even where the environment says otherwise: tests start hundreds of commands.
 test: export PYTHONDONTWRITEBYTECODE =
 test: lint types client
@@ -18,6 +18,13 @@ test: lint types client
 	$(BIN)/coverage run -m pytest -n auto --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/python -m tests.support.branches
+
+# Runs the tests with everything traced, for half an hour, and chooses those that `make test` traces (docs/tests.md).
+traced: export PYTHONDONTWRITEBYTECODE =
+traced: $(VENV)/.test
+	rm -rf build/traced
+	TORCH2GRID_TESTS_TRACED=$(CURDIR)/build/traced $(BIN)/coverage run -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m tests.support.traced build/traced
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

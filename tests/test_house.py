@@ -15,7 +15,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.conftest import COMMANDS_TRACED, NOT_TRACED
+from tests.conftest import LONGEST, NEW_PROCESSES
+from tests.support import traced
 from tests.support.tools import PROJECT
 
 CORE = PROJECT / "torch2grid_core" / "src" / "torch2grid_core"
@@ -126,5 +127,23 @@ def test_importing_a_package_imports_nothing_heavy(package: str) -> None:
     assert run.stdout.split() == []
 
 
-def test_the_files_that_decide_what_is_traced_are_there() -> None:
-    assert [name for name in (*COMMANDS_TRACED, *NOT_TRACED) if not (PROJECT / "tests" / f"{name}.py").is_file()] == []
+def test_the_files_that_are_run_in_another_way_are_there() -> None:
+    assert [name for name in (*LONGEST, *NEW_PROCESSES) if not (PROJECT / "tests" / f"{name}.py").is_file()] == []
+
+
+def test_a_file_that_has_changed_or_is_new_is_traced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = "tests/test_cycles.py"
+    (tmp_path / "list").write_text(f"{known} {traced.checksum_of(known)}\ntest_one[a b]\n\ntests/test_house.py 00000000\n")
+    monkeypatch.setattr(traced, "LIST", tmp_path / "list")
+    monkeypatch.setattr(traced, "chosen", traced.chosen.__wrapped__)
+    monkeypatch.delenv(traced.FOLDER, raising=False)
+    assert traced.is_traced(f"{known}::test_one[a b]")
+    assert not traced.is_traced(f"{known}::test_one[c]")
+    assert traced.is_traced("tests/test_house.py::test_one[c]")
+    assert traced.is_traced("tests/conftest.py::test_one[c]")
+
+
+def test_few_tests_that_run_everything_are_chosen() -> None:
+    seconds = {"all": 9.0, "most": 1.0, "same": 1.0, "rest": 0.1, "rare": 99.0}
+    arcs = {"all": {*range(100)}, "most": {*range(99)}, "same": {*range(99)}, "rest": {98, 99}, "rare": {100}}
+    assert sorted(traced.choose(seconds, arcs)) == ["rest", "same"]

@@ -570,21 +570,36 @@ DTYPES = {
 }
 
 
+@pytest.fixture(scope="module")
+def numbers() -> dict[str, Array]:
+    """A tensor of each dtype, of the same random numbers but for one that the dtype has and others have not."""
+    found = {}
+    for dtype, number in DTYPES.items():
+        array = (np.random.default_rng(4).standard_normal((40, 30)) * 20).astype(getattr(ml_dtypes, dtype, dtype))
+        array[3, 4] = number
+        found[dtype] = array
+    return found
+
+
+@pytest.fixture(scope="module")
+def all_numbers(browser: Any, numbers: dict[str, Array]) -> Iterator[Walk]:
+    checkpoint = Checkpoint({dtype: lazy(dtype, array) for dtype, array in numbers.items()})
+    with running([checkpoint]) as (client, _), visit(browser, client) as walk:
+        yield walk
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_the_number_that_is_told_is_the_stored_one(browser: Any, dtype: str) -> None:
-    kind = np.dtype(getattr(ml_dtypes, dtype, dtype))
-    array = (np.random.default_rng(4).standard_normal((40, 30)) * 20).astype(kind)
-    array[3, 4] = DTYPES[dtype]
-    with running([Checkpoint({"w": lazy("w", array)})]) as (client, _), visit(browser, client) as walk:
-        for index in ((3, 4), (39, 29)):
-            walk.go("w", *index)
-            text = walk.until(
-                "x.readout.textContent.includes(' = ') && x.readout.textContent.startsWith(a) && x.readout.textContent",
-                f"w[{index[0]}, {index[1]}]",
-            )
-            told = text.rpartition(" = ")[2]
-            back = np.array(int(told) if kind.kind in "iu" else float(told)).astype(kind)
-            assert back.tobytes() == array[index].tobytes()
+def test_the_number_that_is_told_is_the_stored_one(all_numbers: Walk, numbers: dict[str, Array], dtype: str) -> None:
+    array = numbers[dtype]
+    for index in ((3, 4), (39, 29)):
+        all_numbers.go(dtype, *index)
+        text = all_numbers.until(
+            "x.readout.textContent.includes(' = ') && x.readout.textContent.startsWith(a) && x.readout.textContent",
+            f"{dtype}[{index[0]}, {index[1]}]",
+        )
+        told = text.rpartition(" = ")[2]
+        back = np.array(int(told) if array.dtype.kind in "iu" else float(told)).astype(array.dtype)
+        assert back.tobytes() == array[index].tobytes()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -599,7 +614,7 @@ def test_cells_have_the_colours_that_a_drawing_has(browser: Any, dtype: str, sch
     tensors = {name: lazy(name, array) for name, array in made.items()}
     with (
         running([Checkpoint(tensors)], memory=1 << 17) as (client, session),
-        visit(browser, client, color_scheme=scheme) as walk,
+        visit(browser, client, color_scheme=scheme, viewport={"width": 720, "height": 450}) as walk,
     ):
         place, checked = session.map, set()
         for level in range(place.base + 1):

@@ -162,13 +162,12 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "nothing": (tarred({"readme.md": b"hi"}), "without a checkpoint: its only file is not one"),
     "long": (tarred({"a" * 256 + "/x.pth": MODEL}), "a name of more than 255 characters"),
     "deep": (zipped({"a/" * 100 + "x.pth": MODEL}), "in more than 64 folders"),
-    "a bomb": (deflated({"model.safetensors": bytes(300 << 20)}), "decompression bomb"),
 }
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("kind", [*HOSTILE, "a bomb"])
 def test_archives_that_are_refused(kind: str, tmp_path: Path) -> None:
-    raw, told = HOSTILE[kind]
+    raw, told = HOSTILE.get(kind) or (deflated({"model.safetensors": bytes(300 << 20)}), "decompression bomb")
     (tmp_path / "a.bin").write_bytes(raw)
     with pytest.raises(LoadError) as caught:
         opened(tmp_path / "a.bin")

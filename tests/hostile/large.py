@@ -141,9 +141,8 @@ def pickles() -> Iterator[tuple[str, Iterable[bytes]]]:
     yield "a list with an array, shared", [held, b"](", b"N" * 100_000, ONE, b"eq\x030(", b"h\x03" * MIB, b"l."]
     yield "a mapping, shared", [held, b"}(", b"K\x01N" * 100_000, b"N", ONE, b"uq\x030(", b"h\x03" * MIB, b"l."]
     yield "an object, shared", [held, STATE, ONE, b"ubq\x030(", b"h\x03" * MIB, b"l."]
-    start = b"\x80\x02" + b"N0" * 50  # so that the magic number inside is not at the beginning
-    yield "pickles in pickles", [start, _inside(_inside(_inside(b"N", 1000), 1000), 1000), b"."]
-    yield "pickles in a pickle", [start, _inside(b"(" + b"K\x01\x85" * 50_000 + b"l", 1000), b"."]
+    yield "pickles in pickles", [START, PICKLES_IN_PICKLES, b"."]
+    yield "pickles in a pickle", [START, _inside(b"(" + b"K\x01\x85" * 50_000 + b"l", 1000), b"."]
     yield "arrays of one number", [b"\x80\x03", ARRAY, b"(", *repeat(ONE, 700_000), b"l."]
 
 
@@ -152,6 +151,10 @@ def _inside(value: bytes, times: int) -> bytes:
     raw = b"\x80\x02\x8a\x0a" + MAGIC.to_bytes(10, "little") + b".M\xe9\x03.N." + value + b".]."
     start = b"ctorch.storage\n_load_from_bytes\n\x940B" + struct.pack("<I", len(raw)) + raw + b"\x85\x940("
     return start + b"h\x00h\x01R" * times + b"l"
+
+
+START = b"\x80\x02" + b"N0" * 50  # so that the magic number inside is not at the beginning
+PICKLES_IN_PICKLES = _inside(_inside(_inside(b"N", 1000), 1000), 1000)
 
 
 def opened_alone(path: str) -> int:

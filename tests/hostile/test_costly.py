@@ -17,7 +17,7 @@ from tests.support.tools import DIGITS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of address space, pidfd and /proc are Linux's")
 
-SCALE = 0.3
+SCALE = 0.1
 REFUSED = {  # at this scale; the others open, or hold no tensor, well within the limits
     "metadata_of_tensors": "repeats its objects more often",
     "channels": "repeats its objects more often",

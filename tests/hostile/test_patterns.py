@@ -8,6 +8,7 @@ import pkgutil
 import re
 import time
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -15,8 +16,8 @@ import pytest
 import torch2grid_builtin
 import torch2grid_core
 
-LENGTH = 40_000  # of a text: its square would take seconds
-SECONDS = 0.5
+LENGTH = 20_000  # of a text: its square would take a second
+SECONDS = 0.15
 _LITERAL = re.compile(r"[A-Za-z_][A-Za-z_.]+")
 _CHARACTERS = "acCiLSx01e_. \n\t'\"\\()[]{}<>=,:;/-+|\x93"
 _NAMES_OF_FILES = ("deepspeed", "megatron", "ranks", "sharded", "sliced", "dcp", "neighbours")  # short, or of a folder
@@ -89,6 +90,7 @@ def seconds(pattern: re.Pattern[Any], way: str, text: str) -> float:
     return time.process_time() - begun
 
 
+@cache
 def _named(readers: bool) -> list[Any]:
     return [pytest.param(*each, id=each[0]) for each in patterns(readers) if not each[0].startswith(_NAMES_OF_FILES)]
 

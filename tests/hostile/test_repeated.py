@@ -45,7 +45,7 @@ CASES = {
         HELD + b"](" + b"N" * 100_000 + large.ONE + b"eq\x030(" + b"h\x03" * 100_000 + b"l",
         REPEATS,
     ),
-    "pickles in pickles": (b"".join(dict(large.pickles())["pickles in pickles"])[:-1], REPEATS),
+    "pickles in pickles": (large.START + large.PICKLES_IN_PICKLES, REPEATS),
     "groups of optimizers": (HELD + b"".join(OPTIMIZERS), REPEATS),
     "a chain of calls": (b"ctorch\ndevice\n" + b")R" * 100_000, "holds no tensors"),
     "a short chain of calls": (b"cos\nsystem\n" + b")R" * 600, "not run: os.system()"),

@@ -182,17 +182,19 @@ def test_a_long_text_is_paid_for_too(name: str, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.usefixtures("usual_window")
-def test_few_bytes_make_no_crowd_of_arrays() -> None:
+def test_few_bytes_make_no_crowd_of_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is a tensor of its own, which is measured on its own: a pickle of kilobytes does not ask for a million."""
+    monkeypatch.setattr(limits, "WORK_ALWAYS", limits.WORK_ALWAYS // 16)
     held = b"cnumpy.core.multiarray\n_reconstruct\nq\x000cnumpy\nndarray\nK\x00\x85C\x01b\x87q\x010"
     held += b"(K\x01K\x01\x85cnumpy\ndtype\n\x8c\x02u1\x85R\x89C\x01atq\x020"
     with pytest.raises(Malformed, match="repeats its objects more often"):
-        load(b"\x80\x02" + held + b"](" + b"h\x00h\x01Rh\x02b" * 340_000 + b"e.")
+        load(b"\x80\x02" + held + b"](" + b"h\x00h\x01Rh\x02b" * (340_000 // 16) + b"e.")
 
 
 @pytest.mark.usefixtures("usual_window")
-def test_objects_tuples_slots_and_texts_share_one_budget_of_memory() -> None:
-    parts = {"objects": b"}" * 1_900_000, "tuples": b"N\x85" * 3_900_000, "slots": b"N\x94" * 2_900_000}
+def test_objects_tuples_slots_and_texts_share_one_budget_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MEMORY", limits.MEMORY // 8)
+    parts = {"objects": b"}" * (1_900_000 // 8), "tuples": b"N\x85" * (3_900_000 // 8), "slots": b"N\x94" * (2_900_000 // 8)}
     for each in parts.values():
         load(b"\x80\x04(" + each + b"l.")
     with pytest.raises(Malformed, match="MiB of memory"):

@@ -30,6 +30,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from tests.support import traced
+
 STDIN_MOST = 60_000  # bytes that a pipe takes before anybody reads
 STARTS = ("PYTHONWARNINGS", "COVERAGE_PROCESS_CONFIG")  # variables that choose the server: it is started with them
 # What only a command of ours reads, or ``become`` does as Python at its start.
@@ -200,13 +202,18 @@ class Seen:
         self.folder = Path(tempfile.mkdtemp(prefix="t2g-seen-"))
 
     def stop_later(self) -> None:
-        """In a fork: see what it does for ``TRACED`` seconds of the processor's time."""
+        """In a fork: see what it does for ``TRACED`` seconds of the processor's time, and nothing of what others did."""
+        for lines in self.tracer._collector.data.values():
+            lines.clear()
         signal.signal(signal.SIGPROF, lambda *_: sys.settrace(None))
         signal.setitimer(signal.ITIMER_PROF, TRACED)
 
     def leave(self) -> None:
         """In a fork: leave what it has executed."""
         (self.folder / str(os.getpid())).write_bytes(marshal.dumps(self.tracer._collector.data))
+        if traced.FOLDER in os.environ:
+            test = os.environ["PYTEST_CURRENT_TEST"].rpartition(" (")[0]
+            traced.write(test, time.process_time(), self.tracer._collector.data)
 
     def take_in(self, process: int) -> None:
         """Add what a fork has left; one that a signal ended has left nothing."""
@@ -300,8 +307,8 @@ if __name__ == "__main__":
     preload()
     gc.collect()
     gc.freeze()
-    traced = sys.modules.get("coverage")
-    seen = Seen(traced.Coverage.current()) if traced and traced.Coverage.current() else None
+    coverage = sys.modules.get("coverage")
+    seen = Seen(coverage.Coverage.current()) if coverage and coverage.Coverage.current() else None
     wanted = serve(socket.socket(fileno=int(sys.argv[1])), seen)
     if wanted is not None:
         become(wanted)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import gc
 import importlib
 import json
 import os
@@ -85,6 +86,8 @@ def serve() -> None:
     warnings.simplefilter("ignore")
     for name in IMPORTED:
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # a collector of garbage that looks through all of PyTorch would copy its memory into each fork
     for line in sys.stdin:
         process = os.fork()
         if process == 0:

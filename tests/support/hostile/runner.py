@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -31,6 +32,8 @@ def prepare() -> None:
             with contextlib.suppress(ImportError):  # a run that needs it says so
                 importlib.import_module(module.name)
     importlib.import_module("matplotlib.backends.backend_agg")
+    gc.collect()
+    gc.freeze()  # so that the collector of garbage copies none of it into a fork
 
 
 def peak() -> int:
