@@ -6,9 +6,9 @@ import gc
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,23 +44,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place.get(_file(item.path), len(place)))
 
 
-def pytest_sessionstart() -> None:
-    """A command that a test runs in this process may not fork it: the fork has pytest in it, and has gone on with the tests.
-
-    Where there are threads, workers are started anew.
-    """
-    threading.Thread(target=threading.Event().wait, daemon=True).start()
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
     """What is imported stays: looking among it for garbage, again and again, takes a twelfth of the time.
 
     Nor is it traced: the process that forks commands imports the same.
     """
-    tracer = _tracer()
-    if tracer is not None:
-        tracer.stop()
+    tracing = _tracing()
+    if tracing is not None:
+        tracing.stop()
     gc.disable()
     try:
         return (yield)
@@ -68,8 +60,8 @@ def pytest_collection() -> Iterator[None]:
         gc.collect()
         gc.freeze()
         gc.enable()
-        if tracer is not None:
-            tracer.start()
+        if tracing is not None:
+            tracing.start()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -78,16 +70,46 @@ def pytest_xdist_auto_num_workers() -> int:
     return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 1
 
 
-def _tracer() -> Any:
-    """The coverage that traces this process, where one does."""
-    coverage = sys.modules.get("coverage")
-    tracer = coverage.Coverage.current() if coverage is not None else None
-    if tracer is not None:
+class Tracing:
+    """Coverage of this process, stopped and started for each test."""
+
+    def __init__(self, tracer: Any) -> None:
+        self.tracer, self.exit, self.exit_untraced = tracer, os._exit, sys.modules["posix"]._exit
         # At each start it looks for sources that are imported already, also among names of torch that are no modules.
         tracer._warn_preimported_source = False
-        # In each fork it notes who started it, for which Python looks through the sources of all modules: up to a minute.
+        # In each fork it notes who started it, for which Python looks through the sources of all modules.
         sys.modules["coverage.collector"].short_stack = str  # type: ignore[attr-defined]
-    return tracer
+        control: Any = sys.modules["coverage.control"]
+        self.patched, self.patch = [tracer], control.apply_patches
+        control.apply_patches = self.patch_once
+
+    def patch_once(self, tracer: Any, *more: Any) -> None:
+        """Wrap ``os._exit``, and what a fork calls, for *tracer*; not again at each start, as coverage does.
+
+        After a thousand tests a fork would call a thousand functions, and could not end: it would go on with the tests.
+        """
+        if tracer not in self.patched:  # that of a fork, which writes its own file, and not that of its parent
+            os._exit = self.exit_untraced
+            self.patch(tracer, *more)
+            self.patched.append(tracer)
+
+    def stop(self) -> None:
+        """Trace no more. What forks now writes nothing at its end."""
+        self.tracer.stop()
+        os._exit = self.exit_untraced
+
+    def start(self) -> None:
+        """Trace again."""
+        self.tracer.start()
+        os._exit = self.exit
+
+
+@cache
+def _tracing() -> Tracing | None:
+    """Of this process, where coverage traces it and a clock can stop it."""
+    coverage = sys.modules.get("coverage")
+    tracer = coverage.Coverage.current() if coverage is not None and hasattr(signal, "setitimer") else None
+    return None if tracer is None else Tracing(tracer)
 
 
 def _file(path: Path) -> str:
@@ -97,8 +119,8 @@ def _file(path: Path) -> str:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """A test is traced for ``TRACED`` seconds of the processor's time, with its fixtures and commands, or not at all."""
-    tracer = _tracer()
-    if tracer is None or not hasattr(signal, "setitimer"):
+    tracing = _tracing()
+    if tracing is None:
         return (yield)
     stopped = False
 
@@ -106,9 +128,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         nonlocal stopped
         if not stopped:
             stopped = True
-            tracer.stop()
+            tracing.stop()
 
-    before, tracing, begun = signal.signal(signal.SIGPROF, stop), os.environ.get(TRACING), time.process_time()
+    before, variable, begun = signal.signal(signal.SIGPROF, stop), os.environ.get(TRACING), time.process_time()
     if traced.is_traced(item.nodeid) or _file(item.path) in NEW_PROCESSES:
         signal.setitimer(signal.ITIMER_PROF, TRACED)
     else:
@@ -119,12 +141,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)
-        if tracing is not None:
-            os.environ[TRACING] = tracing
+        if variable is not None:
+            os.environ[TRACING] = variable
         if traced.FOLDER in os.environ:
-            traced.record(tracer._collector.data, item.nodeid, time.process_time() - begun)
+            traced.record(tracing.tracer._collector.data, item.nodeid, time.process_time() - begun)
         if stopped:
-            tracer.start()
+            tracing.start()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -163,7 +163,7 @@ def torch2grid_views() -> list[Lazy]:
         ),
         Lazy(f"{_HERE}._views.grid:GridView", "grid", "one grid of all weights"),
         Lazy(f"{_HERE}._views.layers:LayersView", "layers", "a picture per tensor, and all on one sheet"),
-        Lazy(f"{_HERE}._views.conv:ConvView", "conv", "kernels of every convolution, a tile per channel"),
+        Lazy(f"{_HERE}._views.conv:ConvView", "conv", "convolution kernels, a tile per channel"),
         Lazy(f"{_HERE}._views.histogram:HistogramView", "histogram", "a histogram per tensor, and all on one sheet"),
         Lazy(f"{_HERE}._views.stats:Stats", "stats", "a table of mean, std, min, max, near-zero share"),
         Lazy(
