@@ -39,6 +39,7 @@ def of_squares(squares: Array) -> Array | None:
     return np.sqrt(np.clip(found, 0, None)) * math.sqrt(largest)
 
 
+@np.errstate(invalid="ignore")  # kernels of BLAS compute with what lies beside their rows, and throw it away
 def squared_norm(matrix: Array, start: Array, close: float = 1e-3, longest: int = 40) -> tuple[float, bool]:
     """‖matrix‖₂², and whether it is known, by Lanczos' iteration on matrix·matrixᵀ from the unit vector *start*.
 
