@@ -22,7 +22,7 @@ _AHEAD = 32  # batches submitted before their turn: enough to keep workers busy,
 _AHEAD_BYTES, _AHEAD_TENSORS = 1 << 30, 1 << 13  # and what they read together, at most
 _AHEAD_EACH = 2  # batches for each worker, where that is more: one that it has, and one that waits for it
 _BATCH_BYTES, _BATCH = 4 << 20, 2048  # what one worker gets at once, where tensors are small
-_BATCHES_EACH, _BATCH_MOST = 16, 64 << 20  # of a large file, fewer and larger: a task costs a cluster milliseconds
+_BATCHES_EACH, _BATCH_MOST = 8, 256 << 20  # of a large local file, fewer and larger: a task costs a cluster milliseconds
 _LARGE, _WORTH_ALONE = 1 / 32, 1 << 20  # share of all bytes, and bytes, from which a tensor is begun before any other
 _SHARES = 8  # of all bytes, at least, where one share is as much as a remote source fetches ahead; and of that, at most
 _TURNS = 2  # of all workers, at least, with what is left of a remote source
@@ -119,7 +119,7 @@ def _largest(sizes: Mapping[str, int], workers: int, ahead: int) -> list[str]:
 def _share(total: int, workers: int, ahead: int, left: int) -> int:
     """Bytes of a batch, while *left* of all bytes are in none."""
     share = _BATCH_BYTES
-    if workers:
+    if workers and not ahead:
         share = max(share, min(total // (workers * _BATCHES_EACH), _BATCH_MOST))
     if ahead:  # one wait for many tensors, rather than one for each; less at the end, for which nobody waits long
         share = max(share, min(ahead, max(left // (workers * _TURNS), ahead // _SHARES) if workers else total // _SHARES))
