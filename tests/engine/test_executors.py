@@ -302,8 +302,8 @@ def test_a_large_file_for_few_workers_is_few_tasks(tmp_path: Path) -> None:
     save_file({f"w{number}": np.ones((110, 1000), np.float32) for number in range(640)}, tmp_path / "m.safetensors")
     with Counting(1) as executor:
         t2g.stats(tmp_path / "m.safetensors", executor=executor)[0]
-    assert 16 <= len(executor.sizes) <= 20
-    assert max(executor.sizes) <= 640 / 16 + 1
+    assert 8 <= len(executor.sizes) <= 10
+    assert max(executor.sizes) <= 640 / 8 + 1
 
 
 @pytest.mark.parametrize("apart", [False, True])
