@@ -211,14 +211,15 @@ def test_a_tensor_is_opened_on_a_screen(model: Path, tmp_path: Path) -> None:
         child.close(force=True)
 
 
+@pytest.mark.parametrize("when", [re.escape("\x1b[?1049h"), r"largest \|w\|"], ids=["the screen opens", "it is read"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_gives_the_terminal_back(model: Path, tmp_path: Path, number: int, code: int) -> None:
+def test_a_signal_gives_the_terminal_back(model: Path, tmp_path: Path, number: int, code: int, when: str) -> None:
     pytest.importorskip("textual", reason="textual is not installed")
     child = screened(model, tmp_path, signals=True)
     try:
         child.expect(PROMPT)
         child.sendline("open 1")
-        child.expect(r"largest \|w\|")
+        child.expect(when)
         child.kill(number)
         child.expect(pexpect.EOF)
         assert "\x1b[?1049l" in child.before

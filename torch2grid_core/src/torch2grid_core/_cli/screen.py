@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -41,6 +43,7 @@ from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._errors import Torch2GridError
 from torch2grid_core._text import display_width, human_count, visible
 
+_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # signals
 _EVERY = 0.2  # seconds between two figures of progress
 _PANEL = 24  # columns of the figures beside the numbers
 _BLUE, _FAINT, _LOST, _CURSOR = "#82aaff", "#7d8590", "bold #ffffff on #b4308c", "bold #10141a on #f2cc60"
@@ -223,6 +226,8 @@ class TensorScreen(App[None]):
         self._help = False
         self._said = ""
         self._first = first
+        self.ended_by: int | None = None  # a signal
+        self._loop_of_signals: asyncio.AbstractEventLoop | None = None
         self._stop = Event()
         self._busy = ""  # what a pass is for, while it runs
         self._done, self._told = 0.0, 0.0  # how much of it is read, and when that was shown
@@ -238,6 +243,9 @@ class TensorScreen(App[None]):
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
+        self._loop_of_signals = asyncio.get_running_loop()
+        if self.ended_by is not None:
+            self.exit()
         self.numbers.focus()
         self._show()
         if 0 < self.tensor.size <= AT_ONCE:
@@ -309,6 +317,12 @@ class TensorScreen(App[None]):
 
     async def action_quit(self) -> None:
         self.exit()
+
+    def end(self, number: int, frame: object = None) -> None:
+        """Leave, for a signal. An exception in the midst of it would leave the terminal as the screen needs it."""
+        self.ended_by = number
+        if self._loop_of_signals is not None:
+            self._loop_of_signals.call_soon_threadsafe(self.exit)
 
     def action_keys(self) -> None:
         """Show the keys, or the figures again."""
@@ -469,11 +483,21 @@ def _broken(line: str, room: int) -> list[str]:
 
 
 def open_screen(name: str, tensor: LazyTensor, first: int, threshold: float) -> None:
-    """Show *tensor* until the person leaves it. Ctrl-C closes the screen, as q does."""
+    """Show *tensor* until the person leaves it. Ctrl-C closes the screen, as q does; so does a signal that ends the program,
+    which does what it would do as soon as the terminal is as it was.
+    """
     app = TensorScreen(name, tensor, first, threshold)
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, app.end)
     try:
         app.run()
     finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
         sys.stdout.flush()
+    if app.ended_by is not None:
+        signal.raise_signal(app.ended_by)
     if app.return_code:
         raise RuntimeError("the screen failed")  # textual has printed why
