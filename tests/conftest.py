@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.support import traced
@@ -22,6 +23,10 @@ from tests.support.tools import TRACING
 # threads waits for the other workers' tests, and waits busily. The command sets them itself (tests/docs/test_needs.py).
 for library in ("OPENBLAS", "MKL", "OMP"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
+# How long an example takes says more about what else the machine does than about the example.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 # The files about the command as a process of its own; elsewhere it may be forked (tests/support/forked.py).
 NEW_PROCESSES = (

@@ -96,6 +96,9 @@ def test_the_full_size_grid_holds_every_weight_once_where_the_layout_says(
 @every
 @settings(max_examples=10, deadline=None)
 @given(shapes=models(), side=st.integers(12, 90), reduce=st.sampled_from(REDUCTIONS), seed=st.integers(0, 2**31))
+@example(
+    shapes={"layer0": (1, 37, 2, 13)}, side=12, reduce="mean", seed=0
+)  # a row of kernels, much longer than any of its sides
 def test_streamed_and_reduced_is_the_reduction_of_the_full_size_grid(
     transformer: LayoutTransformer, shapes: dict[str, tuple[int, ...]], side: int, reduce: str, seed: int
 ) -> None:

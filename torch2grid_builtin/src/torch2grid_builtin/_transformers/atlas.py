@@ -10,7 +10,18 @@ from itertools import groupby, product
 from typing import Literal
 
 from torch2grid_builtin._transformers.arranging import Arrangement, Known, Rows, arrangements, fitted, height_of_layers, rows_of
-from torch2grid_builtin._transformers.cards import AnyKind, Bands, Group, Item, Placed, Scale, items_of, put, shape_of
+from torch2grid_builtin._transformers.cards import (
+    AnyKind,
+    Bands,
+    Group,
+    GroupKind,
+    Item,
+    Placed,
+    Scale,
+    items_of,
+    put,
+    shape_of,
+)
 from torch2grid_builtin._transformers.kinds import by_kind
 from torch2grid_builtin._transformers.packing import Box, Packing, best_fit, check_cell, fitting, orders, pack, slicings, widths
 from torch2grid_core import Grid, Layout, LayoutTransformer, NotDrawable
@@ -52,6 +63,13 @@ class Card:
         """The name of the module, or of what holds the layers."""
         return self.titles[0] if len(self.titles) == 1 else self.titles[0].rpartition(".")[0]
 
+    @property
+    def longest(self) -> int:
+        """The longest side of a matrix or vector, in weights."""
+        kinds = (item.kind for item in self.items)
+        forms = (each.form for kind in kinds for each in (kind.kinds if isinstance(kind, GroupKind) else (kind,)))
+        return max(max(form.rows, form.columns) for form in forms)
+
     def apart(self) -> list[Card]:
         """Of a module, each matrix as a card; layers stay together."""
         return [self] if len(self.titles) > 1 else [Card(self.titles, (item,), (item,)) for item in self.items]
@@ -89,7 +107,7 @@ class Atlas(LayoutTransformer):
         if max_cells is None or self.cell is not None:
             return fitting(self._fullest(cards, weights, self.cell or 1, None, list(sizes)), max_cells)
         side, known = max(math.isqrt(weights) // max_cells, 1), _Known()
-        longest = max(max(shape) if shape else 1 for shape in (shapes[name] for name in sizes))
+        longest = max(card.longest for card in cards)  # where a cell is so many weights a side, each matrix is one
         while True:
             for gap, named in ((self.gap, self.names), (0, False)) if side >= longest else ((self.gap, self.names),):
                 sheet = _Sheet(cards, weights, side, gap, named, max_cells, known)
