@@ -5,6 +5,8 @@ folder, the variables and three pipes to a server, a child of pytest's worker; t
 point and ends as a command does. Where that could tell another story than a new process, ``run`` says ``None`` and the caller
 starts one: variables that Python or a library reads when it starts, plugins that shadow a module, anything that is not Linux.
 ``tests/cli/test_forked_commands.py`` compares the two. ``TORCH2GRID_TESTS_FORK=0`` starts a new process for each command.
+
+A script of Python is forked the same way, from a server that has imported torch and pandas, too.
 """
 
 from __future__ import annotations
@@ -53,11 +55,11 @@ HEAVY = ("torch", "pandas", "textual")  # what a command imports only where it n
 class Server:
     """One process that forks commands, one at a time."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], *more: str) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.socket, self.lock = ours, threading.Lock()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.forked", str(theirs.fileno())],
+            [sys.executable, "-m", "tests.support.forked", str(theirs.fileno()), *more],
             cwd=Path(__file__).parents[2],
             env={**environment, "PYTHONPATH": ""},
             stdin=subprocess.PIPE,
@@ -139,14 +141,15 @@ def run(
     """
     if sys.platform != "linux" or environment.get(NEVER) == "0" or len(stdin.encode()) > STDIN_MOST:
         return None
-    kind = tuple(environment.get(name) for name in STARTS)
+    more = HEAVY if command[0] == sys.executable else ()
+    kind = (*more, *(environment.get(name) for name in STARTS))
     if kind not in _servers:
         _servers[kind] = None
         return None
     server = _servers[kind]
     if server is None:
-        ordinary = {name: text for name, text in os.environ.items() if name not in STARTS}
-        server = Server({**ordinary, **{name: text for name, text in zip(STARTS, kind, strict=True) if text is not None}})
+        started = {name: text for name in STARTS if (text := environment.get(name)) is not None}
+        server = Server({**{name: text for name, text in os.environ.items() if name not in STARTS}, **started}, *more)
         _servers[kind] = server
     done = server.run(command, cwd, environment, stdin, timeout, merged)
     if server.process.poll() is not None:  # the next command starts another one
@@ -237,8 +240,8 @@ def fits(environment: Mapping[str, str], begun: Mapping[str, str]) -> bool:
     return True
 
 
-def preload() -> None:
-    """Import what commands import, but for what they import seldom."""
+def preload(heavy: Sequence[str]) -> None:
+    """Import what commands import; of what they import seldom, *heavy*."""
     import importlib
     import pkgutil
 
@@ -250,10 +253,10 @@ def preload() -> None:
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith(("__main__", "._cli.screen")) and ".testing" not in module.name:
                 importlib.import_module(module.name)
-    for name in LIBRARIES:
+    for name in (*LIBRARIES, *heavy):
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(name)
-    assert not [name for name in HEAVY if name in sys.modules]
+    assert {name for name in HEAVY if name in sys.modules} <= set(heavy)
 
 
 def become(request: dict[str, Any]) -> None:
@@ -274,9 +277,25 @@ def become(request: dict[str, Any]) -> None:
             made = io.TextIOWrapper(raw, before.encoding, before.errors, write_through=True)
             setattr(sys, name, made)
             setattr(sys, f"__{name}__", made)
+
+
+def command_of(words: Sequence[str]) -> Callable[[], object]:
+    """What *words* would start, with the modules and words that it would find."""
     main = ModuleType("__main__")
-    main.__file__ = sys.argv[0]
     sys.modules["__main__"] = main
+    if words[0] != sys.executable:
+        from torch2grid.__main__ import main as command
+
+        main.__file__ = words[0]
+        return command
+    sys.argv = list(words[1:])
+    if words[1] == "-c":
+        del sys.argv[1]
+        sys.path[0], name, source = "", "<string>", words[2]
+    else:
+        sys.path[0], name, source = os.path.dirname(os.path.abspath(words[1])), words[1], Path(words[1]).read_text()
+        main.__file__ = name
+    return lambda: exec(compile(source, name, "exec"), main.__dict__)
 
 
 def ended(command: Callable[[], object]) -> int:
@@ -304,7 +323,7 @@ def ended(command: Callable[[], object]) -> int:
 if __name__ == "__main__":
     import posix
 
-    preload()
+    preload(sys.argv[2:])
     gc.collect()
     gc.freeze()
     coverage = sys.modules.get("coverage")
@@ -312,9 +331,7 @@ if __name__ == "__main__":
     wanted = serve(socket.socket(fileno=int(sys.argv[1])), seen)
     if wanted is not None:
         become(wanted)
-        from torch2grid.__main__ import main
-
-        code = ended(main)
+        code = ended(command_of(wanted["command"]))
         if seen is not None:
             seen.leave()
         posix._exit(code)  # in os._exit coverage would write a file

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.explore import installed
+from tests.support.forked import run as run_forked
 from tests.support.tools import DIGITS, PROJECT, torch2grid
 
 DOCS = PROJECT / "docs"
@@ -136,8 +137,13 @@ _CODE = '; echo "exit code $?"'
 _ANY_CODE = " || true"
 
 
+_SCRIPT = re.compile(r"python ([\w/]+\.py)((?: [\w./-]+)*)")
+
+
 def _run_line(line: str, folder: Path, block: Block) -> str:
     command = line.strip().removesuffix(_CODE).removesuffix(_ANY_CODE)
+    if script := _SCRIPT.fullmatch(command):
+        return _run([sys.executable, script[1], *script[2].split()], folder, block)
     if not command.startswith("torch2grid ") or not _SHELL.isdisjoint(_QUOTED.sub("", command)):
         return _run(["bash", "-c", line], folder, block)
     done = torch2grid(*shlex.split(command)[1:], cwd=folder, env=_variables(command, folder), timeout=300, merged=True)
@@ -149,10 +155,14 @@ def _run_line(line: str, folder: Path, block: Block) -> str:
 
 
 def _run(words: list[str], folder: Path, block: Block) -> str:
-    done = subprocess.run(
-        words, cwd=folder, env=_variables(words[-1], folder), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    variables, done = _variables(words[-1], folder), None
+    if words[0] == sys.executable:
+        done = run_forked(words, cwd=folder, environment=variables, stdin="", timeout=300, merged=True)
+    if done is None:
+        done = subprocess.run(
+            words, cwd=folder, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, timeout=300, check=False,
+        )  # fmt: skip
     return _printed(done, words[-1], block)
 
 
