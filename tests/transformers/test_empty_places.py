@@ -65,6 +65,8 @@ SHEETS: dict[str, Shapes] = {
     "whisper_tiny": speech(),
     "whisper_large": speech(1280, 32),
     **{f"llama_{layers}": transformer(2048, 256, 5632, layers, 32000) for layers in (2, 4, 8, 22, 32, 48, 80)},
+    "llama_narrow": transformer(96, 32, 256, 22, 1000),
+    "gpt2_of_two_layers": gpt2(1024, 2),
     "llama_7b": transformer(4096, 4096, 11008, 32, 32000),
     "llama_70b": transformer(8192, 1024, 28672, 80, 32000),
     "mixtral": mixture(4096, 14336, 32, 8, 32000),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 
 from torch2grid_builtin._transformers.cards import AnyKind, Bands, GroupKind, Kind, Scale, shape_of
-from torch2grid_builtin._transformers.matrices import cut
+from torch2grid_builtin._transformers.matrices import Form, cut
 from torch2grid_builtin._transformers.packing import Box, Packing, orders, pack, widths
 
 _LONG = 8.0  # a matrix that is so many times longer than wide is always cut into bands
@@ -18,8 +18,7 @@ _LIMITS = (_LONG, 3.5, 2.2)  # those to try: cutting shorter ones too may fill t
 _CUT_COST = 0.15  # share of a card's area that must be saved to cut all of its matrices that need not be cut
 _TRIED = 64  # numbers of bands of a matrix that is alone, at most
 _OFFERED = 40  # ways to place layers, the best
-_FEW = 4  # matrices of a layer, of which all combinations are tried where the layer stays empty by more than
-_LOOSE = 0.05
+_FEW = 4  # forms of a layer's matrices, of which all combinations are tried
 _WAYS = 3  # ways of each then
 _COMBINED = 5_000  # and about so many boxes placed
 _LOWEST = 12  # cells of a row of layers, below which layers stand in several columns
@@ -169,7 +168,7 @@ def _unlike(ordered: Sequence[Arrangement], most: int) -> list[Arrangement]:
 def strips(kinds: Sequence[AnyKind], scale: Scale, limit: int, *, every: bool = False) -> Iterator[Arrangement]:
     """Arrangements of about *limit* cells in height, as narrow as they become.
 
-    every: of a few matrices, each as high as that, half and a third of it, in all combinations.
+    every: of matrices of a few forms, those of each as high as that, half and a third of it, in all combinations.
     """
     for bands in _combined(kinds, scale, limit) if every else _strip_options(kinds, scale, limit):
         boxes = [shape_of(kind, scale, each)[0] for kind, each in zip(kinds, bands, strict=True)]
@@ -183,14 +182,27 @@ def strips(kinds: Sequence[AnyKind], scale: Scale, limit: int, *, every: bool = 
 
 
 def _combined(kinds: Sequence[AnyKind], scale: Scale, limit: int) -> Iterator[tuple[Bands, ...]]:
-    ways: list[list[Bands]] = []
-    for kind in kinds:
-        assert isinstance(kind, Kind)
-        own: list[Bands] = [
-            _as_high(kind, scale, max(limit // part - scale.gap, 1), fill) for part in (1, 2, 3) for fill in (0.0, 1.0)
+    shares = [max((limit - (part - 1) * scale.gap) // part, 1) for part in (1, 2, 3)]
+    ways: dict[Form, list[tuple[Bands, ...]]] = {}  # of all kinds of a form, whatever vectors they have
+    of_form = _by_form(kinds)
+    for form, own in of_form.items():
+        found: list[tuple[Bands, ...]] = [
+            tuple(_as_high(kind, scale, share, fill) for kind in own) for share in shares for fill in (0.0, 1.0)
         ]
-        ways.append(own[:1] if kind.form.is_line else [*dict.fromkeys(own)][:_WAYS])
-    yield from product(*ways)
+        ways[form] = found[:1] if form.is_line else [*dict.fromkeys(found)][:_WAYS]
+    for chosen in product(*ways.values()):
+        bands: dict[AnyKind, Bands] = {}
+        for own, way in zip(of_form.values(), chosen, strict=True):
+            bands.update(zip(own, way, strict=True))
+        yield tuple(bands[kind] for kind in kinds)
+
+
+def _by_form(kinds: Sequence[AnyKind]) -> dict[Form, list[Kind]]:
+    found: dict[Form, list[Kind]] = {}
+    for kind in dict.fromkeys(kinds):
+        if isinstance(kind, Kind):
+            found.setdefault(kind.form, []).append(kind)
+    return found
 
 
 def _turned(ways: Sequence[Bands], turn: int) -> Bands:
@@ -312,24 +324,18 @@ def rows_of(
         columns += 1
     middle = math.sqrt(area / count) * columns
     low, high = 0.55 * middle, 1.75 * middle
-    heights = [height for kind, (height, _) in zip(kinds, boxes, strict=True) if isinstance(kind, Kind)]
-    parts = {-(-height // part) for height in heights for part in range(1, 9) if height > part}
+    parts = {each for kind in dict.fromkeys(kinds) if isinstance(kind, Kind) for each in _heights(kind, scale)}
     sums = parts | {one + other + scale.gap for one in parts for other in parts}
     likely = sorted(
         {round(middle * (0.55 + 0.1 * step)) for step in range(13)} | {each for each in sums if low <= each <= high}
     )
     found: dict[Box, Rows] = {}
-    matrices = sum(isinstance(kind, Kind) and not kind.form.is_line for kind in kinds)
+    matrices = sum(not form.is_line for form in _by_form(kinds))
     few = work > 1 and matrices <= _FEW and not any(isinstance(kind, GroupKind) for kind in kinds)
     step = max(len(likely) * len(kinds) * 5 // max(work, 1), 1)
     longer = -(-len(likely) * 3 * len(kinds) * _WAYS**matrices // _COMBINED) if few else 1
     limits = [(False, limit) for limit in likely[::step]] + [(True, limit) for limit in likely[longer // 2 :: longer] if few]
-    tried_all = False
     for every, limit in limits:
-        if every and not tried_all:
-            if _empty_share_of_layer(found.values(), kinds, scale) < _LOOSE:
-                break
-            tried_all = True
         key = kinds, scale, max(limit, 1), every
         if key not in known:
             known[key] = list(strips(kinds, scale, max(limit, 1), every=every))
@@ -344,11 +350,12 @@ def rows_of(
     return sorted(found.values(), key=lambda each: each.cost)[:_OFFERED]
 
 
-def _empty_share_of_layer(ways: Iterable[Rows], kinds: Sequence[AnyKind], scale: Scale) -> float:
-    """The share of a layer that is empty in the best of *ways*."""
-    layer = min(ways, key=lambda each: each.cost).layer
-    taken = sum(math.prod(shape_of(kind, scale, bands)[0]) for kind, bands in zip(kinds, layer.bands, strict=True))
-    return 1 - taken / math.prod(layer.box)
+def _heights(kind: Kind, scale: Scale) -> Iterator[int]:
+    """How high a matrix is as it is, and in up to eight bands, the vectors above it included."""
+    rows, above = -(-kind.form.rows // scale.side), kind.above + (kind.above > 0)
+    for bands in range(1, 9):
+        if rows > bands:
+            yield -(-rows // bands) + above
 
 
 def height_of_layers(kinds: Sequence[AnyKind], count: int, scale: Scale) -> float:

@@ -37,6 +37,7 @@ _MOST_EMPTY = 0.14  # from which another sheet is tried
 _HOPELESS = 1.12  # times as large as another sheet: fewer names and no gaps would not make up for that
 _FEWER_NAMES = (0.5, 0.25)  # of the room that names may have, on a sheet with much empty
 _ALIKE = 0.5  # of that, the share that the names of layers that are alike may always take
+_NUMBERED = 0.85  # and those with numbers beside them, which say little without
 _FEW = 2000  # tensors, of which that takes no time
 _TINY = 14  # cells a side of matrices, of more than those, that have no empty cells between them
 _LOW = 64  # cells in height of layers in which vectors stand by themselves
@@ -146,7 +147,7 @@ class Atlas(LayoutTransformer):
         )  # without any, borders are drawn on the first cells of a matrix
         shares = (1.0, *_FEWER_NAMES) if self.names else (1.0,)
         several = (
-            room is not None and side > 4 and len(cards) <= _FEW_CARDS
+            room is not None and side > 2 and len(cards) <= _FEW_CARDS
         )  # these fit together better at one size than another
         sides = (side, side + 1, side + 2) if several else (side,)
         high, wide = best.shape
@@ -370,7 +371,8 @@ class _Sheet:
     def _leave_names_out(self, share: float) -> None:
         """Where names take more than *share* of the room that they may have, those of small modules go first.
 
-        Layers that are alike keep theirs for longer: one line names the columns of all of them.
+        Layers that are alike keep theirs for longer: one line names the columns of all of them. Those with numbers beside
+        them keep it for longest: the numbers say little without.
         """
         lines = [1 + _numbered_above(way, self.line) for way in self.chosen]
         spent = [each * many * self.line * way.box[1] for each, many, way in zip(self.named, lines, self.chosen, strict=True)]
@@ -379,8 +381,10 @@ class _Sheet:
         taken = 0.0
         for place in order:
             taken += spent[place]
-            most = (max(share, _ALIKE) if len(self.cards[place].titles) > 1 else share) * room
-            if taken > most or self.chosen[place].box[0] < self.line:
+            way = self.chosen[place]
+            least = _NUMBERED if isinstance(way, Rows) and way.tag else _ALIKE if len(self.cards[place].titles) > 1 else 0.0
+            most = max(share, least)
+            if taken > most * room or way.box[0] < self.line:
                 self.named[place] = False
 
     def _arranged(self) -> Packing:
