@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,6 +71,31 @@ def test_a_fork_is_as_good_as_a_new_process(about: str, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "grids", ignore_errors=True)
     fork = forks(tmp_path, *words)
     assert said(fork, tmp_path) == new
+
+
+PROGRAMS = {
+    "names": "import sys, torch2grid as t2g\nprint(__name__, sys.argv, globals().get('__file__'), t2g.load('model.pth'))",
+    "a folder's module": "import beside\nprint(beside.__file__)",
+    "torch": "import torch\nprint(torch.load('model.pth', weights_only=True).keys())",
+    "an exit": "import sys\nprint('out', file=sys.stderr)\nsys.exit('no more')",
+    "a failure": "print(1)\n1 / 0",
+}
+
+
+@pytest.mark.parametrize("given", ["-c", "a script"])
+@pytest.mark.parametrize("about", PROGRAMS)
+def test_a_fork_runs_a_program_as_a_new_process_does(about: str, given: str, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    shutil.copy(DIGITS, tmp_path / "model.pth")
+    (tmp_path / "beside.py").touch()
+    (tmp_path / "script.py").write_text(PROGRAMS[about], encoding="utf-8")
+    command = [sys.executable, *(("-c", PROGRAMS[about]) if given == "-c" else ("script.py",)), "a word"]
+    environment = {**os.environ, "PYTHONPATH": ""}
+    new = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    asked: dict[str, Any] = {"cwd": tmp_path, "environment": environment, "stdin": "", "timeout": 60}
+    fork = forked.run(command, **asked) or forked.run(command, **asked)
+    assert fork is not None
+    assert said(fork, tmp_path) == said(new, tmp_path)
 
 
 def test_what_both_streams_say_stands_in_one_where_it_was_said(tmp_path: Path) -> None:

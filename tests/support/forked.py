@@ -293,8 +293,8 @@ def command_of(words: Sequence[str]) -> Callable[[], object]:
         del sys.argv[1]
         sys.path[0], name, source = "", "<string>", words[2]
     else:
-        sys.path[0], name, source = os.path.dirname(os.path.abspath(words[1])), words[1], Path(words[1]).read_text()
-        main.__file__ = name
+        main.__file__ = name = os.path.abspath(words[1])
+        sys.path[0], source = os.path.dirname(name), Path(name).read_text()
     return lambda: exec(compile(source, name, "exec"), main.__dict__)
 
 
