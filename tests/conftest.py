@@ -24,9 +24,11 @@ from tests.support.tools import TRACING
 for library in ("OPENBLAS", "MKL", "OMP"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
+# Every run says the same of the same code; `pytest --hypothesis-profile random` tries other examples.
 # How long an example takes says more about what else the machine does than about the example.
-hypothesis.settings.register_profile("no deadline", deadline=None)
-hypothesis.settings.load_profile("no deadline")
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("random", deadline=None)
+hypothesis.settings.load_profile("same")
 
 # The files about the command as a process of its own; elsewhere it may be forked (tests/support/forked.py).
 NEW_PROCESSES = (
