@@ -21,6 +21,7 @@ from torch2grid_core._text import counted, did_you_mean
 
 # Buffers that count steps or hold indices; never trained, and of another scale than weights.
 _BOOKKEEPING_NAMES = {"num_batches_tracked", "position_ids", "token_type_ids", "relative_position_index", "n_averaged", "step"}
+_ONLY_BOOKKEEPING = "nothing but bookkeeping is there, so it is drawn"
 _NUMBERS = re.compile(r"[\d\s,-]+")
 _DEEPEST = 64  # components of a name that count: no model is deeper, but a hostile name may have millions
 
@@ -58,11 +59,13 @@ def select(
     include_buffers: bool = False,
     slice: str = "",
     verified: bool = False,
+    everything: bool = False,
 ) -> Selection:
     """Choose the part (the loader's default when empty), apply *filters* in order, leave out bookkeeping and empty tensors.
 
     The tensors come in the order of the file, numbered siblings by number, as everything shows them. If there is nothing but
-    bookkeeping, it is drawn after all, with a remark.
+    bookkeeping, it is drawn after all, with a remark. A filter that is ``listed_only`` gets what a run without the filters
+    behind it lists, so that it counts as the lists do.
 
     Args:
         checkpoint: what to choose from.
@@ -72,6 +75,7 @@ def select(
         slice: what to take of each tensor that is left, as ``Settings.slice`` has it. Tensors that it takes nothing of are left
             out. Little else is read of the others. So checksums, which are of whole records, are verified only with *verified*.
         verified: verify checksums with a *slice*, too.
+        everything: leave out no bookkeeping, though it is not listed.
 
     Raises:
         UsageError: there is no such part.
@@ -89,6 +93,8 @@ def select(
             if each.name != chosen
         }
     for each in filters:
+        if each.listed_only:
+            selection = _listed(selection, include_buffers, slice)
         before = selection.checkpoint
         result = call(each, each.apply, before)
         if not isinstance(result, Checkpoint):
@@ -97,30 +103,47 @@ def select(
             raise NotDrawable(f"{before.source}: filter {each.name!r} keeps none of {counted(len(before), 'tensor')}")
         selection.checkpoint = result._within(before)
         _hide(selection, "filtered out", sum(name not in result for name in before))
-    selection = selection if include_buffers else _without_bookkeeping(selection)
+    selection = _listed(selection, include_buffers or everything, slice)
     return _sliced(selection, slice, verified) if slice else selection
 
 
-def _sliced(selection: Selection, text: str, verified: bool) -> Selection:
+def _listed(selection: Selection, include_buffers: bool, slice: str) -> Selection:
+    """What is listed of what is left: without bookkeeping and empty tensors, and without those that *slice* does not reach."""
+    selection = selection if include_buffers else _without_bookkeeping(selection)
+    return _reached(selection, slice) if slice else selection
+
+
+def _reached(selection: Selection, text: str) -> Selection:
+    """Without the tensors that the slice takes nothing of. Raises ``NotDrawable`` where no other is there."""
     index, before = parse_index(text), selection.checkpoint
     least = sum(each is not Ellipsis for each in index)
-    views, reasons = dict[str, LazyTensor](), Counter[str]()
-    for name, tensor in before.items():
-        view = _view(tensor, index)
-        if view is None:
-            reasons["too few dimensions" if tensor.ndim < least else "out of range"] += 1
-        else:
-            views[name] = view if verified else view.unchecked()
-    if not views:
-        why = ", ".join(f"{count} of {reason}" if "few" in reason else f"{count} {reason}" for reason, count in reasons.items())
+    reasons = {
+        name: "too few dimensions" if tensor.ndim < least else "out of range"
+        for name, tensor in before.items()
+        if _view(tensor, index) is None
+    }
+    counts = Counter(reasons.values())
+    if len(reasons) == len(before):
+        why = ", ".join(f"{count} of {reason}" if "few" in reason else f"{count} {reason}" for reason, count in counts.items())
         raise NotDrawable(f"{before.source}: the slice [{text}] takes nothing of {counted(len(before), 'tensor')} ({why})")
+    if reasons:
+        selection.checkpoint = before.select(name for name in before if name not in reasons)
+    for reason, count in counts.items():
+        _hide(selection, reason, count)
+    return selection
+
+
+def _sliced(selection: Selection, text: str, verified: bool) -> Selection:
+    """With what the slice takes of each tensor in its place."""
+    index, before = parse_index(text), selection.checkpoint
+    views = {name: view for name, tensor in before.items() if (view := _view(tensor, index)) is not None}
+    if not verified:
+        views = {name: view.unchecked() for name, view in views.items()}
     unverified = any(view.storage is not before[name].storage for name, view in views.items())
     passed = ["checksums"] * unverified + ["what other readers make of the file"] * before._asks_later
     if passed:
         selection.remarks.append(f"not looked at for a slice: {', '.join(passed)}; `torch2grid check` looks at all of it")
     selection.slice, selection.checkpoint = text, before._taking(views, lambda tensor: _view(tensor, index) or tensor)
-    for reason, count in reasons.items():
-        _hide(selection, reason, count)
     return selection
 
 
@@ -147,7 +170,8 @@ def _without_bookkeeping(selection: Selection) -> Selection:
         if all(tensor.size == 0 for tensor in checkpoint.values()):
             empty = "its one tensor is" if len(checkpoint) == 1 else f"all {len(checkpoint):,} tensors are"
             raise NotDrawable(f"{checkpoint.source}: {empty} empty: there is no weight to draw")
-        selection.remarks.append("nothing but bookkeeping is there, so it is drawn")
+        if _ONLY_BOOKKEEPING not in selection.remarks:
+            selection.remarks.append(_ONLY_BOOKKEEPING)
         return selection
     skipped = [Skip(name, reason, "torch2grid") for name, reason in dropped.items()]
     selection.checkpoint = checkpoint.select(drawable, skipped=skipped)
