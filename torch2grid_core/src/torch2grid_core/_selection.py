@@ -17,11 +17,15 @@ from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._errors import NotDrawable, UsageError
 from torch2grid_core._guard import call, origin_of, returned
 from torch2grid_core._kinds.reading import TensorFilter
-from torch2grid_core._text import counted, did_you_mean
+from torch2grid_core._text import counted, did_you_mean, nearest, visible
 
 # Buffers that count steps or hold indices; never trained, and of another scale than weights.
 _BOOKKEEPING_NAMES = {"num_batches_tracked", "position_ids", "token_type_ids", "relative_position_index", "n_averaged", "step"}
 _ONLY_BOOKKEEPING = "nothing but bookkeeping is there, so it is drawn"
+_FEW = 4  # names that are all given where none was meant
+_COMPARED = 5000  # names among which the nearest is looked for, which takes a second for more
+_NAME = 80  # characters of a name in an error
+_RANGE = re.compile(r"\d{1,9}(-\d{1,9})?")
 _NUMBERS = re.compile(r"[\d\s,-]+")
 _DEEPEST = 64  # components of a name that count: no model is deeper, but a hostile name may have millions
 
@@ -211,23 +215,35 @@ def numbered(names: Sequence[str], text: str) -> list[str]:
 
 
 def chosen(names: Sequence[str], text: str) -> list[str]:
-    """Return the *names* that *text* means: numbers and ranges, or patterns separated by commas or spaces.
+    """Return the *names* that *text* means: numbers, ranges and patterns, separated by commas or spaces.
 
     Raises:
-        UsageError: nothing matches; the error has the nearest names.
+        UsageError: one of them matches nothing; the error names it, and the nearest names.
     """
     if _NUMBERS.fullmatch(text) and any(char.isdigit() for char in text) and text not in names:
         return numbered(names, text.strip().strip(","))
-    patterns = [text] if text in names else [piece for piece in re.split(r"[,\s]+", text) if piece]
-    if not patterns:
+    pieces = [text] if text in names else [piece for piece in re.split(r"[,\s]+", text) if piece]
+    if not pieces:
         raise UsageError(f"{text!r} names nothing; write numbers or a pattern")
     kept: set[str] = set()
-    for pattern in patterns:
-        found = matching(names, pattern)
+    for piece in pieces:
+        found = matching(names, piece)
+        if not found and _RANGE.fullmatch(piece):
+            found = numbered(names, piece)
         if not found:
-            raise UsageError(f"no tensor matches {pattern!r}{did_you_mean(pattern, names) if len(names) < 5000 else ''}")
+            raise UsageError(f"no tensor matches {visible(piece, _NAME)!r}{_nearest_names(piece, names)}")
         kept.update(found)
     return [name for name in names if name in kept]
+
+
+def _nearest_names(piece: str, names: Sequence[str]) -> str:
+    """What there is to say of the few of *names* that *piece* may mean."""
+    if len(names) <= _FEW:
+        return did_you_mean(piece, names)
+    close = nearest(piece, names) if len(names) < _COMPARED else []
+    if close:
+        return "; did you mean " + " or ".join(repr(visible(name, _NAME)) for name in close) + "?"
+    return f"; there are {len(names):,} names, such as {visible(names[0], _NAME)!r}"
 
 
 def modules(names: Iterable[str]) -> dict[str, list[str]]:
