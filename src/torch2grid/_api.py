@@ -285,7 +285,7 @@ def draw(
         plugin: a grid transformer's name with options, or an instance.
         only: the tensors whose names match a pattern, or one of several: ``"encoder.*"``, ``["*.q_proj.*", "*.k_proj.*"]``.
         skip: not those whose names match.
-        tensors: positions among those that are left, from 1: ``3``, ``"1,3-5"``.
+        tensors: their numbers among those that are left, as the menu and ``tree --flat`` have them: ``3``, ``"1,3-5"``.
         filter: any filter: ``"largest:count=5"``, an instance of ``TensorFilter``, or several. Filters apply in the order of
             these four; for another order, give all of them here: ``["largest:count=5", {"only": {"pattern": "*.weight"}}]``.
         part: another part of the file (``"optimizer"``); ``"all"`` is everything.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -125,12 +126,40 @@ def test_help_of_config_names_what_works(tmp_path: Path) -> None:
         (("stats",), "no such command or file: 'stats'; did you mean --stats?"),
         (("histograms",), "no such command or file: 'histograms'; did you mean --histogram?"),
         (("chekc",), "no such command or file: 'chekc'; did you mean check?"),
+        (("help",), "no such command or file: 'help'; did you mean --help?"),
+        (("version",), "no such command or file: 'version'; did you mean --version?"),
     ],
 )
 def test_a_bare_word_that_is_a_flag_is_recognised(words: tuple[str, ...], told: str, tmp_path: Path) -> None:
     for line in ((DIGITS, *words), (*words, DIGITS)):
         run = torch2grid(*line, cwd=tmp_path)
         assert (run.returncode, run.stderr) == (2, f"torch2grid: {told}\n")
+
+
+def test_a_folder_that_is_called_as_people_call_a_command(tmp_path: Path) -> None:
+    (tmp_path / "ls").mkdir()
+    alone = torch2grid("ls", cwd=tmp_path)
+    assert (alone.returncode, alone.stdout) == (1, "")
+    assert alone.stderr == "torch2grid: ls: is a folder with no checkpoint in it; did you mean torch2grid tree?\n"
+    both = torch2grid("ls", DIGITS, cwd=tmp_path)
+    assert both.returncode == 1
+    assert both.stderr.splitlines()[-1] == "ls: is a folder here; did you mean torch2grid tree?"
+    (tmp_path / "ls/model.pth").write_bytes(DIGITS.read_bytes())  # which may be meant
+    for words in (("ls",), ("ls", DIGITS)):
+        assert "did you mean" not in torch2grid(*words, cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize("command", ["draw", "check", "compare", "tree"])
+def test_options_that_help_does_not_name_are_not_suggested(command: str, tmp_path: Path) -> None:
+    named = set(re.findall(r"--[a-z-]+", torch2grid(command, "--help", cwd=tmp_path).stdout))
+    assert len(named) > 8
+    for wrong in ("--quite", "--no-quite", "--no-outlier", "--outlier", "--flt", "--noverbose"):
+        run = torch2grid(command, DIGITS, wrong, cwd=tmp_path)
+        assert run.returncode == 2
+        assert run.stderr.startswith(f"torch2grid: No such option '{wrong}'.")
+        suggested = set(re.findall(r"'(--[a-z-]+)'", run.stderr)) - {wrong}
+        assert suggested <= named
+        assert "--quiet" in suggested or wrong != "--quite"
 
 
 def test_settings_take_a_typed_value_as_it_is() -> None:

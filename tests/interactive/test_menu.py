@@ -76,6 +76,8 @@ def test_the_session_of_the_interface(terminal: pexpect.spawn, tmp_path: Path) -
         ("3-1", r"runs backwards"),
         ("conv*", r"no tensor matches 'conv\*'"),
         ("fc1.wieght", r"did you mean 'fc1.weight'"),
+        ("1-3,zz", r"no tensor matches 'zz'"),
+        ("fc*,9,1", r"9 is out of range: there are 4 tensors"),
         ("views nothing", r"unknown view 'nothing'"),
         ("", r"Nothing chosen"),
     ]:
@@ -104,6 +106,34 @@ def test_the_session_of_the_interface(terminal: pexpect.spawn, tmp_path: Path) -
     terminal.expect(pexpect.EOF)
     terminal.wait()
     assert terminal.exitstatus == 0
+
+
+def test_a_wrong_word_is_named_and_few_names_with_it(tmp_path: Path) -> None:
+    names = sorted(f"layers.{number:02}.{leaf}" for number in range(14) for leaf in ("weight", "bias"))
+    save_file({name: np.zeros(2, np.float32) for name in names}, tmp_path / "m.safetensors")
+    child = screened(tmp_path / "m.safetensors", tmp_path)
+    try:
+        child.expect(PROMPT)
+        for typed, wrong in [
+            ("foo", "foo"),
+            ("1-3,zz", "zz"),
+            ("*.weight zz 4", "zz"),
+            ("layers.00.weihgt,3", "layers.00.weihgt"),
+        ]:
+            child.sendline(typed)
+            child.expect(rf"no tensor matches '{re.escape(wrong)}'(.*)\r\n")
+            told = child.match[1]
+            assert 1 <= len(re.findall(r"layers\.\d\d", told)) <= 3, told
+            assert len(told) < 160
+            child.expect(PROMPT)
+        child.sendline("2-3,layers.13.*")
+        child.expect(r"Matched 4 layer\(s\):")
+        child.expect(CONFIRM)
+        child.sendline("n")
+        child.expect(PROMPT)
+        leave(child)
+    finally:
+        child.close(force=True)
 
 
 def test_control_c_leaves_with_130(terminal: pexpect.spawn) -> None:

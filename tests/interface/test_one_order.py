@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,6 +77,79 @@ def test_the_menu_and_positions(model: Path, tmp_path: Path) -> None:
         assert first_column(chosen.stdout) == names
     drawn = torch2grid(model, "--interactive", cwd=tmp_path, stdin="7\ny\nquit\n")
     assert f"grids/layers/{SHOWN[6]}.png" in drawn.stdout
+
+
+def with_what_is_not_listed(seed: int) -> dict[str, torch.Tensor]:
+    """Tensors of any rank, with counters, index buffers and empty ones anywhere among them."""
+    random = np.random.default_rng(seed)
+    made: dict[str, torch.Tensor] = {}
+    for place in random.permutation(random.integers(6, 14)):
+        names = {
+            f"blocks.{place}.fc.weight": torch.ones(int(random.integers(1, 5)), 3),
+            f"blocks.{place}.bias": torch.ones(int(random.integers(1, 5))),
+            f"blocks.{place}.scale": torch.tensor(1.0),
+            f"blocks.{place}.bn.num_batches_tracked": torch.tensor(7),
+            f"blocks.{place}.position_ids": torch.arange(int(random.integers(5, 90))),
+            f"blocks.{place}.none": torch.ones(0, 3),
+        }
+        for name in random.permutation(list(names))[: random.integers(1, 7)]:
+            made[str(name)] = names[str(name)]
+    return made | {"head.weight": torch.ones(9, 3)}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--include-buffers",),
+        ("--slice", "2"),
+        ("--slice", ":, 1"),
+        ("--only", "*num_batches*,*s.[13579]*"),
+        ("--part", "all"),
+    ],
+)
+def test_a_number_means_one_tensor_wherever_it_is_given(words: tuple[str, ...], seed: int, tmp_path: Path) -> None:
+    model, tensors = tmp_path / "model.pt", with_what_is_not_listed(seed)
+    torch.save(tensors, model)
+    menu = torch2grid(model, *words, "--interactive", cwd=tmp_path, stdin="quit\n")
+    listed = re.findall(r"^ +(\d+)\. (\S+) ", menu.stdout, flags=re.MULTILINE)
+    names = [name for _, name in listed]
+    assert [int(number) for number, _ in listed] == list(range(1, len(names) + 1))
+    tree = torch2grid("tree", model, *words, "--flat", "-q", cwd=tmp_path)
+    assert re.findall(r"^ *(\d+)  (\S+) ", tree.stdout, flags=re.MULTILINE) == listed
+    filters = [{"only": words[1]}] if words[:1] == ("--only",) else []
+    asked: dict[str, Any] = {"part": "all"} if words[:1] == ("--part",) else {}
+    asked |= {"slice": words[1]} if words[:1] == ("--slice",) else {}
+    asked |= {"include_buffers": True} if words == ("--include-buffers",) else {}
+    for number, name in enumerate(names, 1):
+        assert list(t2g.tree(model, filter=[*filters, {"tensors": str(number)}], **asked).checkpoint) == [name]
+    some = sorted(np.random.default_rng(seed).permutation(len(names))[: len(names) // 2 + 1])
+    numbers = ",".join(str(place + 1) for place in some)
+    drawn = torch2grid(model, *words, "--tensors", numbers, "--layers", "--format", "json", "-o", "some.json", cwd=tmp_path)
+    pages = json.loads((tmp_path / "some.json").read_text())
+    shown = [page["name"] for page in pages.get("pages", [pages]) if page["name"] in names]
+    assert shown == [names[place] for place in some if tensors[names[place]].numel()], drawn.stderr
+    beyond = torch2grid(model, *words, "--tensors", str(len(names) + 1), "--stats", cwd=tmp_path)
+    assert beyond.returncode == 2
+    assert f"there are {len(names)} tensors, 1-{len(names)}" in beyond.stderr
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_numbers_of_check_and_the_largest_are_of_what_is_listed(seed: int, tmp_path: Path) -> None:
+    tensors = with_what_is_not_listed(seed)
+    model = tmp_path / "model.pt"
+    torch.save(tensors, model)
+    names = list(t2g.tree(model).checkpoint)
+    ill = names[len(names) // 2]
+    tensors[ill].view(-1)[0] = float("nan")
+    torch.save(tensors, model)
+    found = torch2grid("check", model, "--tensors", str(names.index(ill) + 1), "--format", "json", cwd=tmp_path)
+    document = json.loads(found.stdout)["models"][0]
+    assert (document["tensors"], {each["tensor"] for each in document["findings"]}) == (1, {ill})
+    largest = t2g.tree(model, filter="largest:count=3").checkpoint
+    sizes = sorted((tensors[name].numel() for name in names), reverse=True)
+    assert sorted((each.size for each in largest.values()), reverse=True) == sizes[:3]
 
 
 def test_check_and_compare(model: Path, arrays: dict[str, np.ndarray], tmp_path: Path) -> None:

@@ -139,3 +139,71 @@ def test_a_table_for_a_picture_on_stdout_is_an_error_as_for_a_file(dense: str, t
     assert (run.returncode, run.stdout) == (2, "")
     assert "--output -: nothing was drawn as png" in run.stderr
     assert "fc.weight" in run.stderr  # the table
+
+
+@pytest.mark.parametrize("view", ["values", "stats", "stats:detail=true"])
+@pytest.mark.parametrize("target", ["x.png", "x.svg"])
+def test_a_table_for_a_picture_is_refused_before_it_is_printed(dense: str, view: str, target: str, tmp_path: Path) -> None:
+    words = ("--view", view)
+    run = torch2grid(dense, *words, "-o", target, cwd=tmp_path)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == (
+        f"torch2grid: --output {target}: nothing was drawn as {target[2:]}; tables need a data format, such as csv\n"
+    )
+    assert not (tmp_path / target).exists()
+    drawn = torch2grid(dense, *words, "--grid", "-o", target, cwd=tmp_path)  # one page is a picture, so the table is printed
+    assert drawn.returncode == 0, drawn.stderr
+    assert {target, "fc.bias"} <= set(drawn.stdout.replace(" ·", "\n").split())
+    assert (tmp_path / target).exists()
+
+
+@pytest.mark.parametrize("view", ["--values", "--stats"])
+def test_a_folder_that_gets_nothing_is_told(dense: str, view: str, tmp_path: Path) -> None:
+    printed = torch2grid(dense, view, "-o", "folder/", cwd=tmp_path)
+    assert printed.returncode == 0
+    assert "fc.bias" in printed.stdout
+    assert "nothing was written to folder/: tables are printed; --format csv writes them there\n" in printed.stderr
+    written = torch2grid(dense, view, "-o", "folder/", "--format", "csv", cwd=tmp_path)
+    assert "nothing was written" not in written.stderr
+    assert all((tmp_path / line).is_file() for line in written.stdout.splitlines())
+    assert "nothing" not in torch2grid(dense, view, cwd=tmp_path).stderr
+    assert torch2grid(dense, view, "-o", "other/", "-q", cwd=tmp_path).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("view", "table"), [("--outliers", "outliers"), ("--dead-neurons", "dead_neurons"), ("--spectrum", "spectrum")]
+)
+def test_one_csv_has_the_table_of_a_view_that_draws_too(dense: str, view: str, table: str, tmp_path: Path) -> None:
+    run = torch2grid(dense, view, "-o", "o.csv", cwd=tmp_path)
+    assert (run.returncode, run.stdout) == (0, "o.csv\n"), run.stderr
+    every = torch2grid(dense, view, "-o", "all", "--format", "csv", "-q", cwd=tmp_path)
+    assert f"all/{table}.csv" in every.stdout.split()
+    assert (tmp_path / "o.csv").read_bytes() == (tmp_path / f"all/{table}.csv").read_bytes()
+    told = f"o.csv has the table of {table} without its pictures; --output FOLDER --format csv writes them, too\n"
+    assert (told in run.stderr) == (len(every.stdout.split()) > 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "target"),
+    [
+        (("--values",), "two.npy"),
+        (("--stats", "--values"), "two.csv"),
+        (("--layers", "--stats"), "two.csv"),
+        (("--layers",), "two.csv"),
+        (("--outliers", "--stats"), "two.csv"),
+    ],
+)
+def test_more_pages_than_one_file_takes_are_an_error_that_says_how(
+    dense: str, words: tuple[str, ...], target: str, tmp_path: Path
+) -> None:
+    run = torch2grid(dense, *words, "-o", target, cwd=tmp_path)
+    ending = target.rpartition(".")[2]
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == (
+        f"torch2grid: --output {target} takes one page and this run makes more; "
+        f"give a folder: --output FOLDER --format {ending}\n"
+    )
+    assert not (tmp_path / target).exists()
+    said = torch2grid(dense, *words, "--output", "FOLDER", "--format", ending, cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert len(list((tmp_path / "FOLDER").rglob(f"*.{ending}"))) > 1

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from tests.support.tools import DIGITS, torch2grid
 
 
@@ -314,3 +315,24 @@ def test_wrong_usage_ends_with_one_line(tmp_path: Path) -> None:
         assert done.stdout == ""
         assert len(done.stderr.splitlines()) == 1
         assert said in done.stderr
+
+
+@pytest.mark.parametrize("name", ["m.pth", "m.safetensors"])
+def test_nothing_is_imported_that_headers_do_not_need(name: str, tmp_path: Path) -> None:
+    tensors = {"w": torch.zeros(3, 4)}
+    save_file(tensors, tmp_path / name) if name.endswith("safetensors") else saved(tmp_path, tensors, name)
+    words = [sys.executable, "-X", "importtime", "-m", "torch2grid", "tree", name]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "numpy" in imported
+    assert not imported & {
+        "torch",
+        "pandas",
+        "matplotlib",
+        "scipy",
+        "concurrent.futures",
+        "multiprocessing",
+        "hashlib",
+        "difflib",
+    }
+    assert not [module for module in imported if module.startswith("torch2grid_core._engine")]

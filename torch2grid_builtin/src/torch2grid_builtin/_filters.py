@@ -56,10 +56,11 @@ class SkipNames(TensorFilter):
 
 @dataclass(frozen=True)
 class Positions(TensorFilter):
-    """the tensors at positions of the listing, counted from 1"""
+    """the tensors of these numbers in the menu and 'tree --flat'"""
 
     name = "tensors"
     flag = "1,3-5"
+    listed_only = True
     positions: str = field(default="1", metadata={"help": "numbers and ranges: 1,3-5"})
 
     def apply(self, checkpoint: Checkpoint) -> Checkpoint:
@@ -103,6 +104,7 @@ class Largest(TensorFilter):
     """the largest tensors, in their order"""
 
     name = "largest"
+    listed_only = True
     count: int = field(default=10, metadata={"help": "how many stay"})
 
     def __post_init__(self) -> None:

@@ -118,7 +118,7 @@ def torch2grid_filters() -> list[Lazy]:
     return [
         Lazy(f"{filters}:Only", "only", "the tensors whose names match a pattern", flag="GLOB"),
         Lazy(f"{filters}:SkipNames", "skip", "all but the tensors whose names match a pattern", flag="GLOB"),
-        Lazy(f"{filters}:Positions", "tensors", "the tensors at positions of the listing, counted from 1", flag="1,3-5"),
+        Lazy(f"{filters}:Positions", "tensors", "the tensors of these numbers in the menu and 'tree --flat'", flag="1,3-5"),
         Lazy(f"{filters}:WeightsOnly", "weights_only", "tensors named weight: no biases, no running statistics"),
         Lazy(f"{filters}:Floating", "floating", "tensors of a floating type"),
         Lazy(f"{filters}:MinSize", "min_size", "tensors of at least so many weights"),

@@ -42,6 +42,10 @@ class LoadError(Torch2GridError):
         return (type(self), (self.path, self.reason, self.advice))
 
 
+class NotRead(LoadError):
+    """No more is read of a file than was meant to: it is not known what is there, and nothing is wrong with it."""
+
+
 class WrongAnswer(LoadError):
     """A source answers with another type than sources do: a fault of who wrote it, and no file that is missing."""
 

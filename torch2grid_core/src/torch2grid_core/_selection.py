@@ -17,10 +17,15 @@ from torch2grid_core._data.tensor import LazyTensor
 from torch2grid_core._errors import NotDrawable, UsageError
 from torch2grid_core._guard import call, origin_of, returned
 from torch2grid_core._kinds.reading import TensorFilter
-from torch2grid_core._text import counted, did_you_mean
+from torch2grid_core._text import counted, did_you_mean, nearest, visible
 
 # Buffers that count steps or hold indices; never trained, and of another scale than weights.
 _BOOKKEEPING_NAMES = {"num_batches_tracked", "position_ids", "token_type_ids", "relative_position_index", "n_averaged", "step"}
+_ONLY_BOOKKEEPING = "nothing but bookkeeping is there, so it is drawn"
+_FEW = 4  # names that are all given where none was meant
+_COMPARED = 5000  # names among which the nearest is looked for, which takes a second for more
+_NAME = 80  # characters of a name in an error
+_RANGE = re.compile(r"\d{1,9}(-\d{1,9})?")
 _NUMBERS = re.compile(r"[\d\s,-]+")
 _DEEPEST = 64  # components of a name that count: no model is deeper, but a hostile name may have millions
 
@@ -58,11 +63,13 @@ def select(
     include_buffers: bool = False,
     slice: str = "",
     verified: bool = False,
+    everything: bool = False,
 ) -> Selection:
     """Choose the part (the loader's default when empty), apply *filters* in order, leave out bookkeeping and empty tensors.
 
     The tensors come in the order of the file, numbered siblings by number, as everything shows them. If there is nothing but
-    bookkeeping, it is drawn after all, with a remark.
+    bookkeeping, it is drawn after all, with a remark. A filter that is ``listed_only`` gets what a run without the filters
+    behind it lists, so that it counts as the lists do.
 
     Args:
         checkpoint: what to choose from.
@@ -72,6 +79,7 @@ def select(
         slice: what to take of each tensor that is left, as ``Settings.slice`` has it. Tensors that it takes nothing of are left
             out. Little else is read of the others. So checksums, which are of whole records, are verified only with *verified*.
         verified: verify checksums with a *slice*, too.
+        everything: leave out no bookkeeping, though it is not listed.
 
     Raises:
         UsageError: there is no such part.
@@ -89,6 +97,8 @@ def select(
             if each.name != chosen
         }
     for each in filters:
+        if each.listed_only:
+            selection = _listed(selection, include_buffers, slice)
         before = selection.checkpoint
         result = call(each, each.apply, before)
         if not isinstance(result, Checkpoint):
@@ -97,30 +107,47 @@ def select(
             raise NotDrawable(f"{before.source}: filter {each.name!r} keeps none of {counted(len(before), 'tensor')}")
         selection.checkpoint = result._within(before)
         _hide(selection, "filtered out", sum(name not in result for name in before))
-    selection = selection if include_buffers else _without_bookkeeping(selection)
+    selection = _listed(selection, include_buffers or everything, slice)
     return _sliced(selection, slice, verified) if slice else selection
 
 
-def _sliced(selection: Selection, text: str, verified: bool) -> Selection:
+def _listed(selection: Selection, include_buffers: bool, slice: str) -> Selection:
+    """What is listed of what is left: without bookkeeping and empty tensors, and without those that *slice* does not reach."""
+    selection = selection if include_buffers else _without_bookkeeping(selection)
+    return _reached(selection, slice) if slice else selection
+
+
+def _reached(selection: Selection, text: str) -> Selection:
+    """Without the tensors that the slice takes nothing of. Raises ``NotDrawable`` where no other is there."""
     index, before = parse_index(text), selection.checkpoint
     least = sum(each is not Ellipsis for each in index)
-    views, reasons = dict[str, LazyTensor](), Counter[str]()
-    for name, tensor in before.items():
-        view = _view(tensor, index)
-        if view is None:
-            reasons["too few dimensions" if tensor.ndim < least else "out of range"] += 1
-        else:
-            views[name] = view if verified else view.unchecked()
-    if not views:
-        why = ", ".join(f"{count} of {reason}" if "few" in reason else f"{count} {reason}" for reason, count in reasons.items())
+    reasons = {
+        name: "too few dimensions" if tensor.ndim < least else "out of range"
+        for name, tensor in before.items()
+        if _view(tensor, index) is None
+    }
+    counts = Counter(reasons.values())
+    if len(reasons) == len(before):
+        why = ", ".join(f"{count} of {reason}" if "few" in reason else f"{count} {reason}" for reason, count in counts.items())
         raise NotDrawable(f"{before.source}: the slice [{text}] takes nothing of {counted(len(before), 'tensor')} ({why})")
+    if reasons:
+        selection.checkpoint = before.select(name for name in before if name not in reasons)
+    for reason, count in counts.items():
+        _hide(selection, reason, count)
+    return selection
+
+
+def _sliced(selection: Selection, text: str, verified: bool) -> Selection:
+    """With what the slice takes of each tensor in its place."""
+    index, before = parse_index(text), selection.checkpoint
+    views = {name: view for name, tensor in before.items() if (view := _view(tensor, index)) is not None}
+    if not verified:
+        views = {name: view.unchecked() for name, view in views.items()}
     unverified = any(view.storage is not before[name].storage for name, view in views.items())
     passed = ["checksums"] * unverified + ["what other readers make of the file"] * before._asks_later
     if passed:
         selection.remarks.append(f"not looked at for a slice: {', '.join(passed)}; `torch2grid check` looks at all of it")
     selection.slice, selection.checkpoint = text, before._taking(views, lambda tensor: _view(tensor, index) or tensor)
-    for reason, count in reasons.items():
-        _hide(selection, reason, count)
     return selection
 
 
@@ -147,7 +174,8 @@ def _without_bookkeeping(selection: Selection) -> Selection:
         if all(tensor.size == 0 for tensor in checkpoint.values()):
             empty = "its one tensor is" if len(checkpoint) == 1 else f"all {len(checkpoint):,} tensors are"
             raise NotDrawable(f"{checkpoint.source}: {empty} empty: there is no weight to draw")
-        selection.remarks.append("nothing but bookkeeping is there, so it is drawn")
+        if _ONLY_BOOKKEEPING not in selection.remarks:
+            selection.remarks.append(_ONLY_BOOKKEEPING)
         return selection
     skipped = [Skip(name, reason, "torch2grid") for name, reason in dropped.items()]
     selection.checkpoint = checkpoint.select(drawable, skipped=skipped)
@@ -187,23 +215,35 @@ def numbered(names: Sequence[str], text: str) -> list[str]:
 
 
 def chosen(names: Sequence[str], text: str) -> list[str]:
-    """Return the *names* that *text* means: numbers and ranges, or patterns separated by commas or spaces.
+    """Return the *names* that *text* means: numbers, ranges and patterns, separated by commas or spaces.
 
     Raises:
-        UsageError: nothing matches; the error has the nearest names.
+        UsageError: one of them matches nothing; the error names it, and the nearest names.
     """
     if _NUMBERS.fullmatch(text) and any(char.isdigit() for char in text) and text not in names:
         return numbered(names, text.strip().strip(","))
-    patterns = [text] if text in names else [piece for piece in re.split(r"[,\s]+", text) if piece]
-    if not patterns:
+    pieces = [text] if text in names else [piece for piece in re.split(r"[,\s]+", text) if piece]
+    if not pieces:
         raise UsageError(f"{text!r} names nothing; write numbers or a pattern")
     kept: set[str] = set()
-    for pattern in patterns:
-        found = matching(names, pattern)
+    for piece in pieces:
+        found = matching(names, piece)
+        if not found and _RANGE.fullmatch(piece):
+            found = numbered(names, piece)
         if not found:
-            raise UsageError(f"no tensor matches {pattern!r}{did_you_mean(pattern, names) if len(names) < 5000 else ''}")
+            raise UsageError(f"no tensor matches {visible(piece, _NAME)!r}{_nearest_names(piece, names)}")
         kept.update(found)
     return [name for name in names if name in kept]
+
+
+def _nearest_names(piece: str, names: Sequence[str]) -> str:
+    """What there is to say of the few of *names* that *piece* may mean."""
+    if len(names) <= _FEW:
+        return did_you_mean(piece, names)
+    close = nearest(piece, names) if len(names) < _COMPARED else []
+    if close:
+        return "; did you mean " + " or ".join(repr(visible(name, _NAME)) for name in close) + "?"
+    return f"; there are {len(names):,} names, such as {visible(names[0], _NAME)!r}"
 
 
 def modules(names: Iterable[str]) -> dict[str, list[str]]:

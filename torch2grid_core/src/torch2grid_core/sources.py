@@ -25,6 +25,7 @@ from torch2grid_core._data.storage import (
 )
 from torch2grid_core._data.target import Target
 from torch2grid_core._data.tiled import Blocks, Tiled
+from torch2grid_core._errors import NotRead
 
 __all__ = [
     "ALL",
@@ -44,6 +45,7 @@ __all__ = [
     "Joined",
     "JointTensor",
     "LocalSource",
+    "NotRead",
     "ObjectSource",
     "PartKind",
     "PartShape",

@@ -135,7 +135,7 @@ def check_checkpoint(
         failed(error)
 
     filters = [manager.create("filter", spec) for spec in settings.filter]
-    selection = select(opened, settings.part or ALL, filters, True, settings.slice, verified=True)
+    selection = select(opened, settings.part or ALL, filters, slice=settings.slice, verified=True, everything=True)
     selection.part = settings.part
     opener, seen = executor_of(manager, settings.executor), set[str]()
     with workers(selection.checkpoint, settings.jobs, fork=fork, opener=opener) as executor:

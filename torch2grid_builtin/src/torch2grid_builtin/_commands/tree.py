@@ -46,7 +46,7 @@ def _params() -> list[click.Parameter]:
             metavar="N",
             help="list modules down to this depth; 0 lists all",
         ),
-        click.Option(["--flat"], is_flag=True, help="a list of full names, each tensor on a line"),
+        click.Option(["--flat"], is_flag=True, help="a list of full names, each tensor on a line with its number"),
         click.Option(["--all", "every"], is_flag=True, help="list every numbered block, even if blocks have the same build"),
         click.Option(
             ["--format"], type=click.Choice(list(REPORTS)), default="text", show_default=True, help="format of the list"
@@ -78,6 +78,6 @@ def write_tree(manager: PluginManager, model: str, format: str, asked: Asked, se
         return
     for skip in selection.checkpoint.skipped if settings.verbose else ():
         click.echo(f"skipped {visible(skip.name)}: {visible(skip.reason)} ({skip.by})", err=True)
-    for note in selection.checkpoint.notes:
+    for note in selection.checkpoint.notes_at_a_glance:
         click.echo(f"{visible(without_secrets(model))}: note: {visible(note, limit=2000)}", err=True)
     click.echo(summary_line(selection, time.perf_counter() - started), err=True)

@@ -21,8 +21,9 @@ from torch2grid_builtin._inert.stream import PickleStream
 from torch2grid_builtin._inert.values import Global, LongBytes, PersistentValue, Stub, text
 from torch2grid_builtin._inert.verdicts import ROOTS, family
 from torch2grid_core import LoadError
-from torch2grid_core.sources import BytesStorage, Storage
+from torch2grid_core.sources import BytesStorage, NotRead, Storage
 
+_LITTLE = 1 << 15  # bytes behind the header of a file that are read as a pickle when it is opened
 _NAME = re.compile(r"[A-Za-z_][\w.]*")
 
 
@@ -107,8 +108,8 @@ def second_reading(
 
 
 def note_stop(error: Malformed | LoadError, actions: Actions) -> None:
-    """Add to *actions* a pickle that was not read to its end, unless no unpickler would go on there."""
-    if not isinstance(error, Broken):
+    """Add to *actions* a pickle that was not read to its end, unless no unpickler would go on there, or nobody looked."""
+    if not isinstance(error, (Broken, NotRead)):
         actions.holds(f"a pickle that is not read to its end ({error.reason})")
 
 
@@ -130,9 +131,32 @@ def begins_pickle(storage: Storage, actions: Actions) -> bool:
     return True
 
 
-def begins_program(storage: Storage, actions: Actions) -> bool:
-    """True where a file of another format begins, read as a pickle, by importing something of Python's; *actions* gets it."""
-    machine = second_reading(storage, 0, actions)
+class _Beginning:
+    """The bytes of a file whose *head* is in memory. Of the rest only a little is read: then ``NotRead`` is raised."""
+
+    shippable = False
+
+    def __init__(self, head: bytes, rest: Storage) -> None:
+        self.head, self.rest, self.left = head, rest, _LITTLE
+        self.size = len(head) + rest.size
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        known = self.head[offset : offset + len(buffer)]
+        buffer[: len(known)] = known
+        beyond = buffer[len(known) :]
+        if beyond:
+            self.left -= len(beyond)
+            if self.left < 0:
+                raise NotRead("<beginning>", "no more is read of a file of another format")
+            self.rest.read_into(offset + len(known) - len(self.head), beyond)
+
+
+def begins_program(head: bytes, rest: Storage, actions: Actions) -> bool:
+    """True where a file of another format begins, read as a pickle, by importing something of Python's; *actions* gets it.
+
+    head: what is in memory of it. rest: what follows, of which little is read: ``program_in`` reads on.
+    """
+    machine = second_reading(_Beginning(head, rest), 0, actions)
     try:
         machine.load()
     except (Malformed, LoadError) as error:

@@ -17,3 +17,7 @@ class Broken(Malformed):
 
 class CutShort(Broken):
     """The bytes end before the pickle does."""
+
+
+class LongLine(Malformed):
+    """A line of text is longer than is held in memory."""

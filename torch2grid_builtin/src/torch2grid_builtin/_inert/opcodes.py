@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch2grid_builtin._inert import limits
 from torch2grid_builtin._inert.filled import give_state, judge_attributes
-from torch2grid_builtin._inert.malformed import Broken, Malformed
+from torch2grid_builtin._inert.malformed import Broken, LongLine, Malformed
 from torch2grid_builtin._inert.values import (
+    LONG_NAME,
     PLAIN_KINDS,
     Bag,
     Built,
@@ -24,6 +25,7 @@ from torch2grid_builtin._inert.values import (
     Tensor,
     is_plain,
 )
+from torch2grid_core.sources import Storage
 
 if TYPE_CHECKING:
     from torch2grid_builtin._inert.machine import Machine
@@ -130,14 +132,32 @@ def _line(machine: Machine) -> bytes:
     return raw
 
 
+def _left_line(machine: Machine) -> Storage:
+    """A line that is too long for memory, left in the file. Raises ``LongLine`` where the pickle is what is shown."""
+    if machine.whole:
+        raise LongLine("a line of text does not end", "the file is cut short or hostile")
+    found = machine.stream.rest_of_line()
+    machine.spent(found.size)
+    return found
+
+
+def _module(machine: Machine, encoding: str) -> str:
+    """The line of a module. Raises ``Broken``, too, for a long one with a zero byte in it: data, which may go on for long."""
+    begun = machine.stream.ahead(LONG_NAME + 1)
+    if b"\n" not in begun and b"\0" in begun:
+        raise Broken("broken pickle: a long name to import is not valid")
+    return _line(machine).decode(encoding)
+
+
 _OF_INTEGERS = frozenset(b"0123456789abcdefABCDEFxXoOlL_+- \t\r\v\f")
 _OF_FLOATS = frozenset(b"0123456789_+-.eEinftyINFTYaA \t\r\v\f")
 
 
 def _numeral(machine: Machine, allowed: frozenset[int] = _OF_INTEGERS) -> tuple[bytes, bool]:
     """A number of a line, and whether a zero byte ends it. Raises ``Malformed`` for such a one where a pickle must be whole."""
+    begun = machine.stream.tell()
     raw, cut, machine.stream.pos = machine.stream.numeral(machine.stream.pos, allowed)
-    machine.spent(len(raw))
+    machine.spent(machine.stream.tell() - begun - 1)
     if len(raw) > limits.SHORT:
         machine.work.hold(len(raw))  # at least as much as the number
     if cut and machine.whole:
@@ -251,12 +271,25 @@ def _quoted(machine: Machine) -> None:
     begun, _ = machine.stream.take(machine.stream.pos, 1)
     if begun not in b"'\" \t\r\v\f":  # known before the line is read, which other bytes than a pickle's may not end for long
         raise Broken("broken pickle: a text without quotes")
-    raw = _line(machine).strip()
+    try:
+        raw = _line(machine).strip()
+    except LongLine:
+        _look_at_quotes(begun, _left_line(machine))
+        raise
     if len(raw) < 2 or raw[:1] != raw[-1:] or raw[:1] not in (b"'", b'"'):
         raise Broken("broken pickle: a text without quotes")
     value = unescape(raw[1:-1])
     machine.keep(value)
     machine.stack.append(OldString(value))
+
+
+def _look_at_quotes(begun: bytes, line: Storage) -> None:
+    """Raise ``Broken`` where no quote ends *line*, or another than the one that it begins with."""
+    end = bytearray(64)
+    line.read_into(line.size - len(end), memoryview(end))
+    last = bytes(end.strip()[-1:])
+    if last and (last not in b"'\"" or (begun in b"'\"" and last != begun)):
+        raise Broken("broken pickle: a text without quotes")
 
 
 _LONG = 4096  # bytes of a line whose decoding is paid for
@@ -279,7 +312,12 @@ def unescape(raw: bytes) -> bytes:
 
 
 def _raw_unicode(machine: Machine) -> None:
-    machine.stack.append(_line(machine).decode("raw-unicode-escape"))
+    value: str | LongBytes
+    try:
+        value = _line(machine).decode("raw-unicode-escape")
+    except LongLine:
+        value = LongBytes(_left_line(machine), True, machine.spool)
+    machine.stack.append(value)
 
 
 def _old_string(machine: Machine, form: str) -> None:
@@ -329,7 +367,12 @@ def _extension(machine: Machine) -> None:
 
 
 def _persid(machine: Machine) -> None:
-    machine.stack.append(machine.persistent_load(_line(machine).decode("ascii")))
+    try:
+        saved = _line(machine).decode("ascii")
+    except LongLine:
+        _left_line(machine)
+        saved = ""  # nobody looks at a text
+    machine.stack.append(machine.persistent_load(saved))
 
 
 def _empty_list(machine: Machine) -> None:
@@ -396,18 +439,21 @@ def _setitem(machine: Machine) -> None:
 
 
 def _get(machine: Machine) -> None:
+    if not machine.memo:  # known before the line is read, which other bytes than a pickle's may not end for long
+        raise KeyError("the memo is empty")
     machine.stack.append(machine.memo[_decimal(_numeral(machine)[0])])
 
 
 def _put(machine: Machine) -> None:
+    value = machine.stack[-1]  # before the line is read, as in ``_get``
     index = _decimal(_numeral(machine)[0])
     if index < 0:
         raise Broken(f"broken pickle: memo slot {index} is out of order")
-    machine.memo[index] = machine.stack[-1]
+    machine.memo[index] = value
 
 
 def _global(machine: Machine) -> None:
-    module, name = _line(machine).decode("utf-8"), _line(machine).decode("utf-8")
+    module, name = _module(machine, "utf-8"), _line(machine).decode("utf-8")
     machine.stack.append(machine.find_global(module, name))
 
 
@@ -417,7 +463,7 @@ def _stack_global(machine: Machine) -> None:
 
 
 def _inst(machine: Machine) -> None:
-    module, name = _line(machine).decode("ascii"), _line(machine).decode("ascii")
+    module, name = _module(machine, "ascii"), _line(machine).decode("ascii")
     args = tuple(_pop_mark(machine))
     machine.stack.append(machine.call(machine.find_global(module, name), args, "call" if args else "instance"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 
 from torch2grid_builtin._inert.actions import Actions
 from torch2grid_builtin._inert.allowed import IMPORT
@@ -17,7 +18,6 @@ SEARCHED = 64 << 20  # bytes that are searched
 _WORD = rb"([A-Za-z_][\w.]{0,200})"
 # A line is searched from where its letters begin, once however long it is; the module may begin at any of them.
 _GLOBAL = re.compile(rb"(?<![\w.])([\w.]{3,})\r?\n(?=" + _WORD + rb"\r?\n)")
-_BEGUN = re.compile(rb"[ci](?=(?:" + b"|".join(re.escape(name.encode()) for name in sorted(ROOTS)) + rb")(?:\.|$))")
 _LINE = 2  # of work, for a line
 _MEMO = rb"(?:\x94|q.|r....)?"
 _TEXT = rb"(?:\x8c.|X.\x00\x00\x00|S['\"])" + _WORD + rb"(?:['\"]\n)?" + _MEMO
@@ -49,9 +49,15 @@ def note_remains(actions: Actions, work: Work | None = None) -> None:
     actions.broken = []
 
 
+@cache
+def _begun() -> re.Pattern[bytes]:
+    """Where a module of Python, numpy or PyTorch may begin. It takes milliseconds to compile, and is rarely needed."""
+    return re.compile(rb"[ci](?=(?:" + b"|".join(re.escape(name.encode()) for name in sorted(ROOTS)) + rb")(?:\.|$))")
+
+
 def _modules(line: bytes) -> Iterator[bytes]:
     """The modules of Python, numpy and PyTorch that may end *line*, behind their opcode, which is a letter as well."""
-    for match in _BEGUN.finditer(line):
+    for match in _begun().finditer(line):
         yield line[match.end() :]
         if not match.start():  # the line begins with it: what stands further on in it is a part of the name
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from torch2grid_builtin._inert import limits
-from torch2grid_builtin._inert.malformed import Broken, CutShort, Malformed
+from torch2grid_builtin._inert.malformed import Broken, CutShort, LongLine, Malformed
 from torch2grid_builtin._inert.storages import Slice
 from torch2grid_core.sources import Range, Storage
 
@@ -156,15 +156,30 @@ class PickleStream:
                 return end + 1
             pos = self.advance(len(self.data))
 
+    def rest_of_line(self) -> Storage:
+        """The bytes up to the next line feed, not held in memory; the stream stands behind it. Raises ``CutShort``."""
+        begun = self.tell()
+        self.pos = self._behind_line(self.pos)
+        return part(self.storage, begun, self.tell() - 1 - begun)
+
+    def ahead(self, count: int) -> bytes:
+        """The next *count* bytes, or all that are left; they are still to be read. Raises ``CutShort`` where none is."""
+        if self.pos + count > len(self.data) and self.base + len(self.data) < self.size:
+            self.advance(self.pos, count)
+        return self.data[self.pos : self.pos + count]
+
     def line(self, pos: int) -> tuple[bytes, int]:
-        """The bytes up to the next line feed, and the place after it."""
+        """The bytes up to the next line feed, and the place after it.
+
+        Raises ``CutShort`` without one, ``LongLine`` where it is far; the stream stands at *pos* then.
+        """
         end = self.data.find(b"\n", pos)
         need = WINDOW
         while end < 0:
             if self.data and self.base + len(self.data) == self.size:
                 raise CutShort("a line of text does not end")
             if need > limits.LINE_BYTES:
-                raise Malformed("a line of text does not end", "the file is cut short or hostile")
+                raise LongLine("a line of text does not end", "the file is cut short or hostile")
             need *= 4
             pos = self.advance(pos, need)
             end = self.data.find(b"\n", pos)

@@ -5,7 +5,6 @@ Format: ``torch/distributed/checkpoint/filesystem.py``.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath, PureWindowsPath
@@ -178,6 +177,8 @@ def _value(entry: Entry, files: list[Source], actions: Actions, work: Work, seen
     source = item(files[int(entry.file[0])], int(entry.offset[0]), int(entry.size[0]))
     key = b""
     if source.size <= _SMALL:
+        import hashlib  # which is slow to import
+
         raw = source.read(0, source.size)
         key = hashlib.sha256(raw).digest()
         if key in seen:

@@ -21,6 +21,7 @@ _DEPTH = 100  # graphs within graphs
 _VERSIONS = 1000  # of the format, counted one by one: 13 by 2026
 _FIRST = b"\x08\x12\x1a\x22\x28\x32\x3a\x42\x72\xa2\xca\xd2"  # what the fields of a model begin with
 _SNIFFED = 1000  # fields of a model that are looked at: some ten, and one for each set of operators and fact
+_LOOK = 1 << 10  # bytes that are read to look at one of them
 _TEXT = 1000
 _FLOATS = 1_000_000  # that a Constant spells one by one
 # Fields of the messages.
@@ -36,7 +37,7 @@ class Onnx(Loader):
     def sniff(self, source: Source) -> int:
         if source.is_folder or source.head[:1] not in [bytes([each]) for each in _FIRST] or not source.head:
             return 0
-        messages = Messages(source, _WHAT)
+        messages = Messages(source, _WHAT, _LOOK)
         version = graph = 0
         try:
             for count, each in enumerate(messages.fields(0, source.size)):

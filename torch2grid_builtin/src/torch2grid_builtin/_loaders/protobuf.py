@@ -36,12 +36,15 @@ class Field(NamedTuple):
 
 
 class Messages:
-    """Reads messages out of *source*. What all of them together may hold is bounded. Raises ``LoadError``."""
+    """Reads messages out of *source*, at least *block* bytes at once. What all of them together may hold is bounded.
 
-    def __init__(self, source: Source, what: str) -> None:
+    Raises ``LoadError``.
+    """
+
+    def __init__(self, source: Source, what: str, block: int = _BLOCK) -> None:
         self.source, self.what = source, what
         self.left = _FIELDS
-        self._block, self._begin = b"", 0
+        self._at_once, self._block, self._begin = block, source.head, 0
 
     def fail(self, reason: str, advice: str = "it is damaged or hostile") -> LoadError:
         return LoadError(self.source.shown, f"{self.what} {reason}", advice)
@@ -77,7 +80,7 @@ class Messages:
         """Bytes of the file, by way of a block of it."""
         at = start - self._begin
         if not 0 <= at <= len(self._block) - size:
-            length = min(max(size, _BLOCK), self.source.size - start)
+            length = min(max(size, self._at_once), self.source.size - start)
             self._block, self._begin, at = self.source.read(start, length), start, 0
         return self._block[at : at + size]
 

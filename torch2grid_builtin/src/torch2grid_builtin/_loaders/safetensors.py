@@ -78,8 +78,9 @@ class Safetensors(Loader):
 
     def load(self, source: Source, work: Work | None = None) -> Checkpoint:
         actions = Actions()
-        header, start = _header(source, work)
-        if begins_program(Range(source), actions):
+        header, raw = _header(source, work)
+        start = len(raw)
+        if begins_program(raw, Range(source, start, source.size - start), actions):
             raise LoadError(source.shown, refusal("is a pickle, too, which runs code", actions), "it is hostile")
         metadata = _metadata(source, header)
         skipped: list[Skip] = []
@@ -161,11 +162,12 @@ def prefetch_header(source: Source) -> None:
             source.prefetch([(0, 8 + length)])
 
 
-def _header(source: Source, work: Work | None) -> tuple[_Header, int]:
-    """The parsed header, and where the data begin. work: what is left for the shards of a model. Raises ``LoadError``."""
+def _header(source: Source, work: Work | None) -> tuple[_Header, bytes]:
+    """The parsed header, and the bytes up to the data. work: what is left for the shards of a model. Raises ``LoadError``."""
     if source.size < 8:
         raise LoadError(source.shown, f"has {source.size} bytes, too few for a safetensors file", _CUT)
-    length = int.from_bytes(source.read(0, 8), "little")
+    stated = source.read(0, 8)
+    length = int.from_bytes(stated, "little")
     if length > HEADER_BYTES:
         raise LoadError(source.shown, f"claims a header of {length} bytes; safetensors allows {HEADER_BYTES}", _WRONG)
     if 8 + length > source.size:
@@ -194,7 +196,7 @@ def _header(source: Source, work: Work | None) -> tuple[_Header, int]:
         raise LoadError(source.shown, f"its header is not the JSON of a safetensors file{reason}", _WRONG) from error
     if not isinstance(header, _Header):
         raise LoadError(source.shown, "its header is JSON, but not a mapping of tensors", _WRONG)
-    return header, 8 + length
+    return header, stated + raw
 
 
 def _no_constant(text: str) -> Any:

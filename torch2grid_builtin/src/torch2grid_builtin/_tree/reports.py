@@ -99,8 +99,13 @@ def size_text(size: int) -> str:
 
 
 def as_text(contents: Contents, asked: Asked) -> str:
-    """A line for each module and tensor, its place in the tree by its indent, totals, and the kinds of tensors below."""
+    """A line for each module and tensor, its place in the tree by its indent, totals, and the kinds of tensors below.
+
+    In a flat list, the tensors have their numbers: those that ``--tensors`` takes.
+    """
     lines: list[Line] = []
+    numbers: list[str] = []
+    places = {name: place for place, name in enumerate(contents.selection.checkpoint, 1)}
     parted = any(part.name for part in contents.parts)
     for part in contents.parts:
         lowered = int(parted and not asked.flat)
@@ -110,7 +115,9 @@ def as_text(contents: Contents, asked: Asked) -> str:
         if part.shown is not None:
             root = tree_of(part.shown)
             if asked.flat:
-                lines += [_flat_line(node, contents) for node in cut(root, asked.depth)]
+                nodes = list(cut(root, asked.depth))
+                lines += [_flat_line(node, contents) for node in nodes]
+                numbers += ["" if node.tensor is None else str(places[node.name]) for node in nodes]
             else:
                 lines += [_line(branch, lowered, contents) for branch in branches(root, asked.depth, asked.every)]
     known = {part.name for part in contents.parts}
@@ -122,8 +129,14 @@ def as_text(contents: Contents, asked: Asked) -> str:
         *_counted(contents.totals),
         "",
     )
-    sides = (_LEFT, _LEFT, _LEFT, _RIGHT, _RIGHT, _LEFT)
-    written = aligned(("Name", "Shape", "Dtype", "Weights", "Bytes", ""), [*lines, total], sides)
+    sides: tuple[str, ...] = (_LEFT, _LEFT, _LEFT, _RIGHT, _RIGHT, _LEFT)
+    head: Line = ("Name", "Shape", "Dtype", "Weights", "Bytes", "")
+    rows: list[Line] = [*lines, total]
+    if any(numbers):
+        numbers += [""] * (len(rows) - len(numbers))
+        head, sides = ("No.", *head), (_RIGHT, *sides)
+        rows = [(number, *row) for number, row in zip(numbers, rows, strict=True)]
+    written = aligned(head, rows, sides)
     found = kinds_of(contents.selection.checkpoint)
     if len(found) < len(contents.selection.checkpoint) and not asked.flat:
         written += ["", *_kind_lines(found, contents)]

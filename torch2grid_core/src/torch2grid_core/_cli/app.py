@@ -14,7 +14,7 @@ from torch2grid_core._cli.completion import completion_command
 from torch2grid_core._cli.config import ConfigFile, config_command, file_settings
 from torch2grid_core._cli.list_plugins import list_transformers, plugins_command
 from torch2grid_core._cli.options import SettingOption, complete_options, setting_options, settings_options, write_groups
-from torch2grid_core._errors import Torch2GridError, UsageError
+from torch2grid_core._errors import LoadError, Torch2GridError, UsageError
 from torch2grid_core._guard import call, describe, returned
 from torch2grid_core._plugins.added import added, settings_of
 from torch2grid_core._plugins.manager import PluginManager
@@ -31,6 +31,7 @@ _OTHER_WORDS = {  # what people call a command
     "compare": ("diff", "cmp"),
     "draw": ("plot", "view", "visualize", "render"),
 }
+_OF_ALL_COMMANDS = {"help": "--help", "usage": "--help", "version": "--version"}
 EXAMPLES = (
     ("torch2grid model.pth", "one grid of all weights"),
     ("torch2grid model.pth --layers --stats", "a picture per layer, and a table"),
@@ -139,12 +140,21 @@ class App(click.Group):
                 ]
                 flags = [flag for each in options for flag in each.opts if flag.startswith("--")]
                 others = {other: name for name, words in _OTHER_WORDS.items() if name in known for other in words}
-                meant = {**{flag[2:]: flag for flag in flags}, **others, **{name: name for name in known}}
+                named = {flag[2:]: flag for flag in flags}
+                meant = {**named, **_OF_ALL_COMMANDS, **others, **{name: name for name in known}}
                 close = [meant[each] for each in ([word.lower()] if word.lower() in meant else nearest(word, meant)[:1])]
                 advice = "; a command comes first" if word in known else f"; did you mean {close[0]}?" if close else ""
                 if word not in known and (install := self.manager.to_install("command", word)):
                     advice = f"; {install} brings that command"
                 raise UsageError(f"no such command or file: {visible(word)!r}{advice}")
+
+    def hint(self, ctx: click.Context, models: tuple[str, ...]) -> str:
+        """Advice for a run that failed, where its first word is what people call a command, and a folder is called so here."""
+        word = models[0] if models else ""
+        for name, words in _OTHER_WORDS.items():
+            if word in words and name in self.list_commands(ctx) and os.path.isdir(word):
+                return f"did you mean torch2grid {name}?"
+        return ""
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage("torch2grid", "[COMMAND] [OPTIONS] MODEL...")
@@ -233,11 +243,22 @@ def draw_command(manager: PluginManager) -> click.Command:
             list_transformers(manager)
             return 0
         context = click.get_current_context()
+        hint = ""
         if context.parent is not None:
-            cast("App", context.parent.command).check_models(context.parent, models)
+            app = cast("App", context.parent.command)
+            app.check_models(context.parent, models)
+            hint = app.hint(context.parent, models)
         from torch2grid_core._cli.batch import draw  # numpy comes with it
 
-        return draw(manager, models, Settings.from_context(context))
+        try:
+            code = draw(manager, models, Settings.from_context(context))
+        except LoadError as error:
+            if not hint:
+                raise
+            raise LoadError(error.path, error.reason, hint) from error
+        if code and hint:
+            click.echo(f"{models[0]}: is a folder here; {hint}", err=True)
+        return code
 
     models = click.Argument(["models"], nargs=-1, metavar="MODEL...", type=click.Path())
     command = DrawCommand(

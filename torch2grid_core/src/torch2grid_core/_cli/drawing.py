@@ -30,7 +30,7 @@ from torch2grid_core._pictures.page import Page
 from torch2grid_core._plugins.manager import PluginManager
 from torch2grid_core._selection import Selection, select
 from torch2grid_core._settings import DEFAULT_TRANSFORMER, DEFAULT_VIEW, FIELDS, GIVEN, Settings
-from torch2grid_core._text import counted
+from torch2grid_core._text import counted, without_secrets
 
 _VIEW_OF_A_CHOICE = "layers"  # what is drawn of tensors that were chosen from the menu
 _COMMANDS = ("check", "tree")  # that the menu has too
@@ -75,6 +75,8 @@ class Drawing:
             destination.shown = preview.look
         seen = self._pass(selection.checkpoint, self.views, destination, run)
         if not self.quiet:
+            if not destination.written and run.output not in (STDOUT, FIELDS["output"].default):
+                say(f"nothing was written to {without_secrets(output)}: tables are printed; --format csv writes them there")
             say(_summary(selection, seen, time.perf_counter() - started))
         preview.show()
         return Done(len(destination.written), len(selection.checkpoint), selection.checkpoint.parameters)

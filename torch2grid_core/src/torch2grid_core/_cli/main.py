@@ -174,6 +174,10 @@ def _run(words: list[str], debug: list[str]) -> int:
     except click.Abort as stop:  # which click makes of any interrupt
         raise (stop.__cause__ if isinstance(stop.__cause__, Terminated) else KeyboardInterrupt()) from None
     except click.ClickException as error:
+        if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+            options = [each for each in error.ctx.command.get_params(error.ctx) if isinstance(each, click.Option)]
+            written = [flag for each in options if not each.hidden for flag in each.opts]  # as --help has them, without --no-…
+            error = click.NoSuchOption(error.option_name, error.message, written, error.ctx)
         _say(" ".join(error.format_message().split()))
         return error.exit_code
     finally:

@@ -112,10 +112,16 @@ class Composed:
 class _Answer(Generic[Told]):
     """Values that are there, or a question whose answer costs reading: it is asked once, when somebody wants to know.
 
-    known: of the answer to such a question, what needs no more reading.
+    known: of the answer to such a question, what needs no more reading. glance: gives what needs little.
     """
 
-    def __init__(self, given: Iterable[Told] | Callable[[], Iterable[Told]], known: Iterable[Told] = ()) -> None:
+    def __init__(
+        self,
+        given: Iterable[Told] | Callable[[], Iterable[Told]],
+        known: Iterable[Told] = (),
+        glance: Callable[[], Iterable[Told]] | None = None,
+    ) -> None:
+        self._glance = glance
         if isinstance(given, str):
             raise TypeError(f"a tuple of texts is needed, not the text {given[:40]!r}")
         if callable(given):
@@ -133,6 +139,11 @@ class _Answer(Generic[Told]):
         """All of it where it was asked for before, else what is known."""
         found: tuple[Told, ...] = vars(self).get("found", self.known)
         return found
+
+    @property
+    def at_a_glance(self) -> tuple[Told, ...]:
+        """All of it where it was asked for before, else what needs little reading."""
+        return self.at_hand if self._glance is None or "found" in vars(self) else tuple(self._glance())
 
     def guard(self, origin: Origin, name: str, kind: type[Told], what: str) -> None:
         """Raise ``PluginError`` of *origin* for anything but several of *kind*: now, or when it is asked."""
@@ -310,6 +321,15 @@ class Checkpoint(Mapping[str, LazyTensor]):
     @notes.setter
     def notes(self, notes: Iterable[str] | Callable[[], Iterable[str]]) -> None:
         self._notes = _Answer(notes, self._notes.known)
+
+    @property
+    def notes_at_a_glance(self) -> tuple[str, ...]:
+        """The part of ``notes`` for which little of the file is read; all of it once ``notes`` was asked for."""
+        return self._notes.at_a_glance
+
+    def _ask_notes(self, notes: Callable[[], Iterable[str]], glance: Callable[[], Iterable[str]]) -> None:
+        """Let *notes* give the remarks, and *glance* those of them for which little is read."""
+        self._notes = _Answer(notes, self._notes.known, glance)
 
     def _remarkable(self) -> tuple[tuple[str, ...], tuple[Action, ...]]:
         """``notes`` and ``not_run``; of slices, what of them is known without reading more of the file."""
@@ -524,7 +544,11 @@ class Checkpoint(Mapping[str, LazyTensor]):
     def with_notes(self, notes: Iterable[str], share: str = "") -> Checkpoint:
         """Return the same checkpoint with *notes* in front of its own, and *share* (``shard 1 of 2``) behind its format."""
         noted, more, own = copy(self), tuple(notes), self._notes
-        noted._notes = _Answer(lambda: (*more, *own.found), (*more, *own.known)) if own.costs else _Answer((*more, *own.found))
+        if own.costs:
+            known = (*more, *own.known)
+            noted._notes = _Answer(lambda: (*more, *own.found), known, lambda: (*more, *own.at_a_glance))
+        else:
+            noted._notes = _Answer((*more, *own.found))
         noted.format = ", ".join(filter(None, (self.format, share)))
         return noted
 

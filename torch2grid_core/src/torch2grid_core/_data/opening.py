@@ -28,7 +28,7 @@ from torch2grid_core._data.neighbours import (
     spread_over,
 )
 from torch2grid_core._data.packed import is_gzip, packed_again, unpacked
-from torch2grid_core._data.source import Source
+from torch2grid_core._data.source import Glance, Source
 from torch2grid_core._errors import LoadError, UsageError, WrongAnswer
 from torch2grid_core._text import visible
 
@@ -140,8 +140,7 @@ def _from(source: Source, loaded: Checkpoint, beside: str = "") -> Checkpoint:
     beside: a line about what lies beside it.
     """
     share = share_of(source)
-    found = loaded.with_notes((), str(share or ""))
-    found.notes = lambda: (*filter(None, [beside]), *remarks_on(source, share), *loaded.notes)
+    found = loaded.with_notes([*filter(None, [beside]), *remarks_on(source, share)], str(share or ""))
     found.opened_from = source
     return found
 
@@ -153,20 +152,30 @@ def _load(source: Source, by: LoaderLike, loaders: Sequence[LoaderLike], packed:
     which names that, too.
     """
 
-    def others() -> Iterator[Any]:
-        yield from _actions_of([each for each in loaders if each.name != by.name], [source])
-        yield from _actions_of(loaders, [each for each in packed if each is not source])
+    def others(look: Callable[[Source], Source] = lambda whole: whole) -> Iterator[Any]:
+        yield from _actions_of([each for each in loaders if each.name != by.name], [look(source)])
+        yield from _actions_of(loaders, [look(each) for each in packed if each is not source and not each.is_folder])
+
+    def new(found: Iterable[Action]) -> tuple[Action, ...]:
+        known = set(own.not_run) if len(packed) > 1 else set()  # an archive's reader sees what is in it, too
+        return tuple(each for each in dict.fromkeys((*packed_again(source), *found)) if each not in known)
 
     @cache
-    def asked() -> tuple[Action, ...]:  # which reads the end of the file: one row of it need not cost that
-        known = set(own.not_run) if len(packed) > 1 else set()  # an archive's reader sees what is in it, too
-        return tuple(each for each in dict.fromkeys((*packed_again(source), *others())) if each not in known)
+    def asked() -> tuple[Action, ...]:  # which reads the end of the file, or all: one row of it need not cost that
+        return new(others())
+
+    @cache
+    def glanced() -> tuple[Action, ...]:
+        return new(others(Glance)) if not source.is_folder else ()
 
     with _naming(others):
         loaded = by.load(source)
     own = copy(loaded)
     loaded.not_run = lambda: (*asked(), *own.not_run)
-    loaded.notes = lambda: (*([_PROGRAM] if asked() else []), *own.notes)
+    loaded._ask_notes(
+        lambda: (*([_PROGRAM] if asked() else []), *own.notes),
+        lambda: (*([_PROGRAM] if glanced() else []), *own.notes_at_a_glance),
+    )
     return loaded
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
-from torch2grid_core._errors import LoadError, UsageError, WrongAnswer
+from torch2grid_core._errors import LoadError, NotRead, UsageError, WrongAnswer
 
 HEAD_BYTES = 4096
+GLANCE_BYTES = 1 << 20  # that are read of a file to say what its headers alone do not
 TAIL_BYTES = 69 << 10  # holds the end of a zip archive with the longest comment, as far as any reader looks for it
 
 
@@ -250,6 +251,30 @@ class Window(SourceBase):
     def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Hand the ranges on, as those of the source beneath."""
         self.place.source.prefetch([(self.place.offset + offset, size) for offset, size in ranges])
+
+
+class Glance(Window):
+    """A file of which little is read besides its head and tail: ``NotRead`` is raised for more."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(Range(source))
+        self.head, self.tail, self.identity, self.folder = source.head, source.tail, source.identity, source.folder
+        self._left = GLANCE_BYTES
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly *length* bytes from *offset*. Raises ``LoadError``."""
+        self._spend(length)
+        return super().read(offset, length)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill *buffer* from *offset*. Raises ``LoadError``."""
+        self._spend(len(buffer))
+        super().read_into(offset, buffer)
+
+    def _spend(self, length: int) -> None:
+        self._left -= length
+        if self._left < 0:
+            raise NotRead(self.shown, "no more of it is read at a glance")
 
 
 class ObjectSource(SourceBase):

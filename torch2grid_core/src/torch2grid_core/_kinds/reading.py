@@ -115,11 +115,14 @@ class TensorFilter:
             takes no value and uses the filter as it is.
         flag_field: the field that the option sets, if it is not the first. For ``--NAME`` without a value, the field that
             becomes true.
+        listed_only: the filter gets only the tensors that are listed: no counters, index buffers and empty tensors unless
+            ``--include-buffers`` is given, and none that ``--slice`` takes nothing of. Set it for a filter that counts tensors.
     """
 
     name: ClassVar[str]
     flag: ClassVar[str | bool] = ""
     flag_field: ClassVar[str] = ""
+    listed_only: ClassVar[bool] = False
 
     def keep(self, tensor: LazyTensor) -> bool:
         """Return True for a tensor that stays."""

@@ -182,7 +182,9 @@ class Output:
         self._forced, self._forced_writes = renderer, False
         self._namer = Namer()
         self._entries: dict[str, Mapping[str, Any]] = {}
-        self._single: tuple[Page, bytes] | None = None
+        self._single: tuple[Page, View, bytes] | None = None
+        self._pictures: list[View] = []  # of pictures beside it, where it is the table that the file is for
+        self._printed: list[str] = []  # tables, until the one file is written
         self.written: list[Path] = []
         self._failed: dict[str, Torch2GridError] = {}  # format → the first failure of its renderer, or of its folder
         self._drew = False  # a page came in a format that was asked for
@@ -329,10 +331,19 @@ class Output:
         Raises:
             PluginError: a renderer failed while the other formats were written.
         """
+        if self._single and self._pictures:
+            page, view, _ = self._single
+            if page.kind != "table" or any(other is not view for other in self._pictures):
+                raise self._too_many(page)
+        while self._printed and self._drew:
+            self.say(self._printed.pop(0))
         if self.file and self._single:
-            page, data = self._single
+            page, view, data = self._single
             self._single = None
             self._place(page, self.file, data)
+            if self._pictures and not self.run.quiet:
+                every = f"--output FOLDER --format {self.prepare.formats[0]} writes them, too"
+                _to_stderr(f"{self._told} has the table of {view.name} without its pictures; {every}")
         if self.file and (len(self._all) or len(self._opening)):
             self._write_all(self.file, self.prepare.formats[0])
         for name, pages in self._folders.items():
@@ -347,6 +358,12 @@ class Output:
             self.manager.note(self._writes_nothing(self.prepare.renderers or ("text",)))
         for error in self._failed.values():
             raise error
+
+    def _too_many(self, page: Page) -> UsageError:
+        if page.kind == "table" or self.prepare.suits_tables(self.prepare.formats[0]):
+            more = f"give a folder: --output FOLDER --format {self.prepare.formats[0]}"
+            return UsageError(f"--output {self._told} takes one page and this run makes more; {more}")
+        return UsageError(f"--output {self._told} takes one picture and this run draws more; give a folder")
 
     def _index(self) -> None:
         is_there = None
@@ -447,7 +464,8 @@ class Output:
         for name in self.prepare.wanted(page, view):
             self._drew |= name in self.prepare.formats
             if name == "text":
-                self.say("\n".join(text_lines(page)))
+                text = "\n".join(text_lines(page))
+                self._printed.append(text) if self.file and str(self.file) != STDOUT else self.say(text)
                 continue
             if self.prepare.combine:
                 with guarded(origin_of(view), f"page {page.name!r}"):
@@ -470,12 +488,26 @@ class Output:
             if self.prepare.on_screen(name) and not self.file:
                 self.say(data.decode("utf-8", "replace").rstrip("\n") + "\n")
             elif self.file:
-                if self._single is not None:
-                    raise UsageError(f"--output {self._told} takes one picture and this run draws more; give a folder")
-                self._single = (page, data)
+                self._choose(page, view, data)
             else:
                 stem = stem or self._namer.stem(page)
                 self._put(page, stem, name, rendered, data)
+
+    def _choose(self, page: Page, view: View, data: bytes) -> None:
+        """Keep *page* for the one file; in a format of tables a table rather than a picture.
+
+        Raises ``UsageError`` where more than one page would go there.
+        """
+        held, name = self._single, self.prepare.formats[0]
+        if held is None:
+            self._single = (page, view, data)
+        elif not self.prepare.suits_tables(name) or page.kind == held[0].kind == "table":
+            raise self._too_many(page)
+        elif page.kind == "table":
+            self._single = (page, view, data)
+            self._pictures.append(held[1])
+        else:
+            self._pictures.append(view)
 
     def _put(self, page: Page, stem: str, name: str, rendered: Rendered, data: bytes | None) -> None:
         """Put *data*, or what is on the shelf, into the folder."""
