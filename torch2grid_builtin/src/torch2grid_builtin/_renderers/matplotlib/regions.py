@@ -422,12 +422,12 @@ class BandLabels:
 
     def __init__(self, grid: Grid, height: int, factor: int, size: float) -> None:
         self.size = size
-        self.what = "tensors"
+        self.what = "tensor"
         columns = grid.shape[1]
         named, self.left_out = _named(_bands(grid.regions, columns, factor), size * 1.25, height)
         joined = by_module(grid.regions)
         if self.left_out and 1 < len(joined) < len(grid.regions):
-            self.what = "modules"
+            self.what = "module"
             named, self.left_out = _named(_bands(joined, columns, factor), size * 1.25, height)
         places = _spread([(first + last) / 2 for first, last, _ in named], size * 1.25, height)
         self.labels = [
