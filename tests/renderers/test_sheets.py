@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from torch2grid_builtin._renderers.matplotlib.drawings import SharedLegend
 from torch2grid_builtin._renderers.matplotlib.page import draw_page

@@ -49,7 +49,7 @@ def by_module(regions: Sequence[Region]) -> list[Region]:
     return found
 
 
-def _thickness(region: Region, factor: tuple[int, int]) -> float:
+def _thickness(region: Region, factor: tuple[float, float]) -> float:
     """Pixels across, on average along the longest of its rectangles, or all around where they wind around something."""
     high, wide = factor
     rects = [rect for rect in region.rects if rect[2] and rect[3]]
@@ -75,7 +75,7 @@ def _winds_around(rects: Sequence[Rect]) -> bool:
     return len(rects) > 4 and down * across > 3 * sum(height * width for _, _, height, width in rects)
 
 
-def region_map(grid: Grid, factor: tuple[int, int]) -> Array:
+def region_map(grid: Grid, factor: tuple[float, float]) -> Array:
     """int32, shape of the grid: which region a cell is in, −1 for none.
 
     A region of few pixels across counts as the one before it, unless a module begins there that is wide enough.
@@ -100,10 +100,10 @@ def region_map(grid: Grid, factor: tuple[int, int]) -> Array:
     return ids
 
 
-def _without_hairs(ids: Array, factor: tuple[int, int]) -> Array:
+def _without_hairs(ids: Array, factor: tuple[float, float]) -> Array:
     """The map with empty stripes of a few pixels given to the region above or left of them: a border shows better there."""
     for cells, along in zip((ids, ids.T), factor, strict=True):  # views: what is written here is in *ids*
-        for broad in range(1, _HAIR // along + 1):
+        for broad in range(1, min(int(_HAIR // along) + 1, len(cells) - 1)):
             before, after = cells[: -broad - 1], cells[broad + 1 :]
             between = np.all([cells[step : len(cells) - broad - 1 + step] < 0 for step in range(1, broad + 1)], axis=0)
             filled = between & (before >= 0) & (after >= 0) & (before != after)
@@ -131,10 +131,15 @@ def _runs(different: Array) -> Array:
     return np.stack([row + 1, start, stop - start], axis=1)
 
 
+def region_borders(grid: Grid, factor: tuple[float, float]) -> tuple[Array, Array]:
+    """Where a line between regions stands, as ``borders`` has it, in a picture of so many pixels to a cell (high, wide)."""
+    return borders(_without_hairs(region_map(grid, factor), factor))
+
+
 def draw_borders(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[int, int]) -> None:
     """One pixel wide, half seen through, on the first pixel of the lower or right region."""
     high, wide = factor
-    level, upright = borders(_without_hairs(region_map(grid, factor), factor))
+    level, upright = region_borders(grid, factor)
     one = np.ones(len(level), dtype=np.int64)
     boxes = [np.stack([left + level[:, 1] * wide, top + level[:, 0] * high, level[:, 2] * wide, one], axis=1)]
     one = np.ones(len(upright), dtype=np.int64)
