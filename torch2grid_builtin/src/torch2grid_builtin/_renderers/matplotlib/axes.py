@@ -282,14 +282,10 @@ def _regions(panel: Heatmap, ax: Axes) -> None:
         box, zoom = ax.get_window_extent(), 100 / ax.figure.dpi
         rows, columns = panel.grid.shape
         level, upright = region_borders(panel.grid, (zoom * box.height / rows, zoom * box.width / columns))
-        lines = [((first * wide, row * high), ((first + long) * wide, row * high)) for row, first, long in level.tolist()]
-        lines += [
-            ((column * wide, first * high), (column * wide, (first + long) * high)) for column, first, long in upright.tolist()
-        ]
-        ends = np.array(lines, dtype=np.float64).reshape(-1, 2, 2) - 0.5
-        ax.add_collection(
-            LineCollection(np.reshape(ends, (-1, 2, 2)) - 0.5, colors="#000000", linewidths=_OUTLINE), autolim=False
-        )
+        lines = [[(first * wide, row * high), ((first + long) * wide, row * high)] for row, first, long in level.tolist()]
+        lines += [[(at * wide, first * high), (at * wide, (first + long) * high)] for at, first, long in upright.tolist()]
+        ends = [np.asarray(line, np.float64) - 0.5 for line in lines]
+        ax.add_collection(LineCollection(ends, colors="#000000", linewidths=_OUTLINE), autolim=False)
     if panel.labels:
         _region_names(panel, ax)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -152,7 +153,7 @@ def _set_names(line: Any, labels: Sequence[Any], texts: Sequence[str], step: int
 
 def keep_apart(ax: Axes) -> None:
     """Of the texts of *ax* and of the axes in it, those that touch others of more importance are fewer, or none."""
-    every = [ax, *ax.child_axes]
+    every: list[Any] = [ax, *ax.child_axes]
     for each in every:
         each.get_tightbbox()  # so that all is where it will be drawn
     for each in every:
@@ -186,9 +187,9 @@ def _groups(ax: Axes) -> Iterator[tuple[int, list[Bbox], Callable[[], Any]]]:
         return
     for line in (ax.xaxis, ax.yaxis):
         if boxes := [label.get_window_extent() for label in shown_labels(line)]:
-            yield 2, boxes, lambda line=line: _ticks(line, 0)
+            yield 2, boxes, partial(_ticks, line, 0)
         if line.label.get_text():
-            yield 4, [line.label.get_window_extent()], lambda line=line: _name(line, 0)
+            yield 4, [line.label.get_window_extent()], partial(_name, line, 0)
 
 
 def shown_labels(line: Any) -> list[Any]:
@@ -200,7 +201,7 @@ def shown_labels(line: Any) -> list[Any]:
 
 def _touch(one: Bbox, other: Bbox) -> bool:
     wide, high = min(one.x1, other.x1) - max(one.x0, other.x0), min(one.y1, other.y1) - max(one.y0, other.y0)
-    return wide > _TOUCH and high > _TOUCH
+    return bool(wide > _TOUCH and high > _TOUCH)
 
 
 def _are_apart(line: Any) -> bool:

@@ -290,7 +290,8 @@ class _Table:
                 starts[column] = (across, head.wide if len(head.columns) == 1 else self.own[column])
                 across += self.own[column] + self.within
             x += head.wide + _APART
-        y, free = top + self.over, -math.inf
+        free = -math.inf
+        y = top + self.over
         for row in rows:
             middle = y + self.high[row] / 2
             if middle >= free:
@@ -298,8 +299,8 @@ class _Table:
                 free = middle + self.line
             for column, (across, room) in starts.items():
                 if (drawing := self.drawings.get((row, column))) is not None:
-                    at = y + (self.high[row] - drawing.height) // 2
-                    drawing.draw(canvas, round(across), at, round(min(drawing.width, room)))
+                    down = y + (self.high[row] - drawing.height) // 2
+                    drawing.draw(canvas, round(across), down, round(min(drawing.width, room)))
             y += self.high[row] + self.gap
 
 
