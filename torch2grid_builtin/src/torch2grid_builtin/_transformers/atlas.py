@@ -608,11 +608,12 @@ class _Sheet:
                 else:
                     below.add(name)
         heads.sort(key=lambda head: head.rects[0][1])
-        ends = [head.rects[0][1] - 1 for head in heads[1:]] + [left + rows.layer.box[1] + rows.tag]  # each as far as the next
-        return [
-            Region(head.name, ((top, head.rects[0][1], self.line, max(end - head.rects[0][1], head.rects[0][3])),))
-            for head, end in zip(heads, ends, strict=True)
-        ], below
+        end, found = left + rows.tag + rows.layer.box[1], list[Region]()
+        for head in reversed(heads):  # each as far as the next
+            ((_, first, high, width),) = head.rects
+            found.insert(0, Region(head.name, ((top, first, high, max(end - first, width)),)))
+            end = first - 1
+        return found, below
 
     def _numbers(self, rows: Rows) -> int:
         """Each how many layers one has its number beside it; 0: none."""

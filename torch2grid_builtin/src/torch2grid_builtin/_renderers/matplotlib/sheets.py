@@ -297,10 +297,10 @@ class _Table:
             if middle >= free:
                 canvas.text(left + self.before - 10, middle, self.names[row], _TEXT, MUTED, ha="right", va="middle")
                 free = middle + self.line
-            for column, (across, room) in starts.items():
+            for column, (first, wide) in starts.items():
                 if (drawing := self.drawings.get((row, column))) is not None:
                     down = y + (self.high[row] - drawing.height) // 2
-                    drawing.draw(canvas, round(across), down, round(min(drawing.width, room)))
+                    drawing.draw(canvas, round(first), down, round(min(drawing.width, wide)))
             y += self.high[row] + self.gap
 
 
