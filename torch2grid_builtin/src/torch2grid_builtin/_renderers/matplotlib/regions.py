@@ -312,7 +312,7 @@ def draw_marks(
                 share = _LETTER if len(mark.name) == 1 else _BEGINS if down < 3 * size * LINE else _MARKED
             choices = [literal(mark.name)]
             word, _, number = mark.name.partition(" ")
-            if word in ("expert", "matrix", "row", "column"):
+            if word in ("expert", "matrix", "row"):  # a number alone is taken for a row's, not for a column's
                 choices.append(literal(number))
             texts = list(_texts_that_fit(choices, _as_low(size, down), across, down, share))
             beside = [(box[0] + box[2] + 1, None) for box in near] + [(None, box[1] + box[3] + 2) for box in near]
