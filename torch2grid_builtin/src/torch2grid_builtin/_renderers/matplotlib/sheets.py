@@ -177,6 +177,8 @@ class _Heads:
     def __init__(self, columns: Sequence[int], page: Page, own: Mapping[int, int], within: int) -> None:
         names = [page.column_names[column] if column < len(page.column_names) else "" for column in columns]
         note = page.column_notes[columns[0]] if columns[0] < len(page.column_notes) else ""
+        if len(kinds := _scale_kinds(page)) == 1:  # the legend says it of all
+            note = ", ".join(part for part in note.split(", ") if part != kinds[0])
         self.columns, self.numbers = columns, list[str]()
         name = names[0]
         if (at := _differing(names[0], names[-1])) is not None:
@@ -188,6 +190,11 @@ class _Heads:
         self.wide = max(taken, math.ceil(text), _LEAST)
         self.lines = [(line, True) for line in wrap(literal(name), self.wide, _TEXT, lines=3)]
         self.lines += [(line, False) for line in wrap(literal(note), self.wide, _TEXT, lines=4)]
+
+
+def _scale_kinds(page: Page) -> list[str]:
+    """``linear`` or ``asinh``, or both, of the pictures on a page."""
+    return sorted({panel.scale.kind for panel in page.panels if isinstance(panel, Heatmap)}, reverse=True)
 
 
 def _differing(one: str, other: str) -> int | None:
@@ -380,9 +387,8 @@ def draw_sheet(page: Page, style: Style) -> Canvas:
     inner = max(360, *(part.width for part in parts))
     heading = Heading(page.title, inner)
     heatmaps = any(isinstance(panel, Heatmap) for panel in page.panels)
-    kinds = sorted({panel.scale.kind for panel in page.panels if isinstance(panel, Heatmap)}, reverse=True)
     limits = "limits: at the head of each column" if any(page.row_names) else "each picture has its own limits"
-    note = f"{limits}, {' or '.join(kinds)}"
+    note = f"{limits}, {' or '.join(_scale_kinds(page))}"
     legend = SharedLegend(page.panels, style, inner, note) if heatmaps else None
     said = [line for text in _bands_said(page) for line in wrap(text, inner, _TEXT, lines=3)]
     line = round(_TEXT * LINE)
