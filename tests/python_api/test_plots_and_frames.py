@@ -6,6 +6,7 @@ import itertools
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -21,7 +22,7 @@ import torch2grid as t2g
 from torch2grid.plugins import get_registry
 from torch2grid_core import Grid, Page, Settings, UsageError
 from torch2grid_core.grids import NOT_FINITE, ColorScale, color_scale, paint
-from torch2grid_core.pages import Heatmap, Table
+from torch2grid_core.pages import Bar, Heatmap, Table
 
 mpl.use("Agg")
 STATE = torch.load(DIGITS, weights_only=True)
@@ -306,6 +307,92 @@ def test_every_page_goes_into_axes_with_room_for_its_labels(name):
             wide = min(one.x1, other.x1) - max(one.x0, other.x0)
             high = min(one.y1, other.y1) - max(one.y0, other.y0)
             assert min(wide, high) < 12, (page.name, one, other)
+
+
+def written(ax):
+    """(text, its box) of all that is written in *ax* and the axes in it."""
+    for each in (ax, *ax.child_axes):
+        some = [each.title, *each.texts]
+        if (legend := each.get_legend()) is not None:
+            some += legend.get_texts()
+        if each.axison:
+            some += [each.xaxis.label, each.yaxis.label, each.xaxis.offsetText, each.yaxis.offsetText]
+            for line in (each.xaxis, each.yaxis):
+                low, high = sorted(line.get_view_interval())
+                for minor in (False, True):
+                    ticks = zip(line.get_ticklocs(minor=minor), line.get_ticklabels(minor=minor), strict=False)
+                    some += [label for place, label in ticks if low <= place <= high]
+        yield from ((text.get_text(), text.get_window_extent()) for text in some if text.get_visible() and text.get_text())
+
+
+def overlapping(ax):
+    """The pairs of texts of which one is drawn over another, by more than the edges of their boxes."""
+    for (one, box), (other, its) in itertools.combinations(written(ax), 2):
+        wide, high = min(box.x1, its.x1) - max(box.x0, its.x0), min(box.y1, its.y1) - max(box.y0, its.y0)
+        if wide > 2 and high > 2:
+            yield one, other
+
+
+SIZES = [(1.5, 1.5), (5, 2.5), (6.4, 4.8)]
+EXPERTS = {
+    f"model.layers.{layer}.block_sparse_moe.experts.{expert}.{name}.weight": np.random.default_rng(expert).normal(
+        0, 0.02, (24, 16)
+    )
+    for layer in range(3)
+    for expert in range(8)
+    for name in ("w1", "w2")
+}
+CROWDED = {
+    **{f"experts of {name}": lambda name=name: getattr(t2g, name)(EXPERTS) for name in VIEWS},
+    "experts of one kind": lambda: t2g.histograms(EXPERTS, only="*layers.0*w1*"),
+    "every panel": lambda: [Page("one", "One", (panel,)) for panel in every_panel().panels],
+    "some panels": lambda: [
+        Page("some", "Some of all", every_panel().panels[at : at + 5], columns=3) for at in range(0, 17, 4)
+    ],
+    "many steps": lambda: t2g.series(
+        [{name: (1 + step) * each for name, each in EXPERTS.items()} for step in range(4)], given=True
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [*PICTURES, *CROWDED])
+def test_no_text_is_over_another_in_axes_of_any_size(name):
+    pages = [page for page in {**PICTURES, **CROWDED}[name]() if page.kind == "picture"]
+    apart = {page.name: page for page in pages if not page.folder} | {page.folder: page for page in pages if page.folder}
+    for size, page in itertools.product(SIZES, [*apart.values(), *(pages if "panel" in name else ())]):
+        figure = Figure(figsize=size)
+        ax = figure.subplots()
+        page.plot(ax)
+        figure.draw_without_rendering()
+        assert not [*overlapping(ax)], (page.name, size)
+
+
+@pytest.mark.parametrize("plugin", ["flatten", "spiral", "hilbert", "atlas"])
+def test_outlines_of_regions_leave_the_cells_to_be_seen(plugin):
+    (page,) = t2g.grid(EXPERTS, plugin)
+    shown = []
+    for boundaries in (True, False):
+        figure = Figure(figsize=(4, 4))
+        canvas = FigureCanvasAgg(figure)
+        replace(page, panels=(replace(page.panels[0], boundaries=boundaries),)).plot(figure.add_axes((0, 0, 1, 1)))
+        canvas.draw()
+        shown.append(np.asarray(canvas.buffer_rgba()))
+    assert (shown[0] != shown[1]).any(axis=2).mean() < 0.05
+
+
+def test_each_bar_has_its_name_and_the_first_are_kept_where_not_all_have_room():
+    labels = tuple(f"model.layers.{place}.weight" for place in range(30))
+    bars = Page("bars", "Bars", (Bar(labels, np.arange(30.0)[::-1], ylabel="z"),))
+    for size, count in (((6, 6), 30), ((4, 2), None)):
+        figure = Figure(figsize=size)
+        ax = figure.subplots()
+        bars.plot(ax)
+        figure.draw_without_rendering()
+        names = [label.get_text() for label in ax.get_yticklabels()]
+        assert names == list(labels[: len(names)])
+        assert sum(place <= ax.get_ylim()[0] for place in range(30)) == len(names)  # no bar is without one
+        assert count in (None, len(names))
+        assert ax.get_xlabel() == ("z" if count else f"z (the first {len(names)} of 30)")
 
 
 def test_trends_of_many_tensors_can_be_read_in_axes_of_usual_size():

@@ -7,12 +7,13 @@ from itertools import combinations
 import numpy as np
 from hypothesis import given, settings, strategies as st
 
+from torch2grid_builtin._renderers.matplotlib.canvas import INK
 from torch2grid_builtin._renderers.matplotlib.page import draw_page
 from torch2grid_builtin._renderers.matplotlib.shapes import Boxes, Cells, Label
 from torch2grid_core import Grid, Page, Settings, Style
 from torch2grid_core.grids import Region
 
-NAMES = ("Q", "K", "V", "row 39", "column 1,024", "proj", "weight")
+NAMES = ("Q", "K", "V", "row 39", "column 1,024", "39", "1,024", "proj", "weight")
 
 
 def drawn(grid):
@@ -20,7 +21,8 @@ def drawn(grid):
     shapes = draw_page(Page("p", "t", (Settings(limits=(-1, 1)).heatmap(grid, labels=True),)), Style()).shapes
     cells = next(each for each in shapes if isinstance(each, Cells))
     grounds = [each.box[0] for each in shapes if isinstance(each, Boxes) and each.color == "white" and len(each.box) == 1]
-    words = [each for each in shapes if isinstance(each, Label) and each.text in NAMES and not each.upright]
+    words = [each for each in shapes if isinstance(each, Label) and not each.upright and each.color == INK]
+    words = [each for each in words if each.text in NAMES or each.text.removeprefix("row ").isdecimal()]
     inside = [(word.text, box) for word, box in zip(words, grounds, strict=True)]
     return (cells.left, cells.top), inside, cells.factor
 
@@ -49,11 +51,11 @@ def test_no_two_texts_are_over_one_another_and_each_is_inside_its_part(data):
         apart = one[0] + one[2] <= other[0] or other[0] + other[2] <= one[0]
         assert apart or one[1] + one[3] <= other[1] or other[1] + other[3] <= one[1]
     for name, box in inside:
-        if name in NAMES[5:]:
+        if name in ("proj", "weight"):
             continue
         x, y = (box[0] - left) / factor[1], (box[1] - top) / factor[0]
         assert any(
-            mark == name
+            name in (mark, mark.partition(" ")[2])
             and column <= x
             and row <= y
             and x + box[2] / factor[1] <= column + width
@@ -72,10 +74,22 @@ def test_a_letter_stands_beside_the_name_of_its_matrix():
     assert sorted(name for name, _ in inside) == ["K", "Q", "proj", "row 39", "weight"]
 
 
-def test_a_band_too_narrow_for_the_text_has_it_smaller():
-    sizes = {}
+def test_a_band_too_narrow_for_the_text_has_it_smaller_or_the_number_alone():
+    found = {}
     for wide in (8, 20, 40, 200):
         grid = Grid(np.zeros((400, 400), np.float32), marks=(Region("row 39", ((0, 0, 80, wide),)),))
         shapes = draw_page(Page("p", "t", (Settings(limits=(-1, 1)).heatmap(grid, labels=True),)), Style()).shapes
-        sizes[wide] = next((each.size for each in shapes if isinstance(each, Label) and each.text == "row 39"), 0)
-    assert 0 == sizes[8] < sizes[20] < sizes[40] == sizes[200], sizes
+        found[wide] = next(((each.text, each.size) for each in shapes if isinstance(each, Label) and "39" in each.text), None)
+    assert found[8] is None
+    assert found[20][0] == "39"
+    assert found[40] == found[200]
+    assert found[200][0] == "row 39"
+
+
+def test_each_band_of_a_low_matrix_says_where_it_begins_and_nothing_else_has_a_ground():
+    bands = [(0, 48 * band, 24, 48) for band in range(8)]
+    marks = tuple(Region(f"row {24 * band}", (rect,)) for band, rect in enumerate(bands) if band)
+    empty = Region("", ((40, 0, 24, 48),))
+    (left, _), inside, factor = drawn(Grid(np.zeros((400, 400), np.float32), marks=(*marks, empty)))
+    assert [int((box[0] - left) // (48 * factor[1])) for _, box in inside] == list(range(1, 8))
+    assert [name.removeprefix("row ") for name, _ in inside] == [str(24 * band) for band in range(1, 8)]

@@ -187,6 +187,18 @@ def test_many_bands_name_the_largest():
     assert f"{125 - len(named)} smaller tensors are not named" in shown
 
 
+def test_what_has_no_name_is_counted_in_english():
+    for count in range(20, 60):
+        regions = tuple(Region(f"t{i}", ((i * 4, 0, 4, 200),)) for i in range(count))
+        heatmap = Settings().heatmap(Grid(np.ones((4 * count, 200)), regions=regions), labels=True)
+        canvas = draw_page(Page("p", "t", (heatmap,)), Style())
+        shown = [each.text for each in canvas.shapes if isinstance(each, Label)]
+        left = count - sum(bool(re.fullmatch(r"t\d+", text)) for text in shown)
+        said = [text for text in shown if "smaller" in text]
+        plural = f"{left} smaller tensors are not named"
+        assert said == ([] if not left else ["1 smaller tensor is not named"] if left == 1 else [plural]), count
+
+
 @pytest.mark.parametrize(("layers", "regions", "what"), [(8, 16, "tensors"), (40, 40, "modules")])
 def test_a_spiral_says_how_many_names_have_no_room_and_where_they_are(tmp_path, layers, regions, what):
     rng = np.random.default_rng(0)

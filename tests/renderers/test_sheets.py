@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from torch2grid_builtin._renderers.matplotlib.drawings import SharedLegend
 from torch2grid_builtin._renderers.matplotlib.page import draw_page
-from torch2grid_builtin._renderers.matplotlib.shapes import Boxes, Label, Polygon
+from torch2grid_builtin._renderers.matplotlib.shapes import Boxes, Cells, Label, Polygon
 from torch2grid_builtin._renderers.matplotlib.sheets import _BAR
 from torch2grid_core import Grid, Page, Style
-from torch2grid_core.grids import ColorScale, default_map, signals
+from torch2grid_core.grids import ColorScale, Region, default_map, signals
 from torch2grid_core.pages import Band, Heatmap, Histogram
 
 DIVERGING, SEQUENTIAL = ColorScale(-1, 1), ColorScale(0, 1)
@@ -139,15 +140,31 @@ def test_rows_that_share_no_column_are_a_table_of_their_own():
     assert len({x for text, x, _ in found if text in ("norm", "e.w")}) == 2  # each begins behind its own names of rows
 
 
-def test_vectors_side_by_side_are_one_above_the_other_where_rows_are_high():
-    square = Heatmap(Grid(np.eye(64, dtype=np.float32)), SEQUENTIAL, "one")
-    line = Heatmap(Grid(np.ones((1, 64), np.float32)), SEQUENTIAL, "one")
-    names = ("bias", "mean", "var", "weight", "matrix")
-    panels = {(row, column): square if column == 4 else line for row in range(2) for column in range(5)}
-    found = {text: (x, y) for text, x, y in words(table(panels, names, ("0", "1")))}
-    assert len({found[name][0] for name in names[:4]}) == 1
-    assert [found[name][1] for name in names[:4]] == sorted(found[name][1] for name in names[:4])
-    assert found["matrix"][0] > found["bias"][0]
-    low = dict.fromkeys(panels, line)
-    apart = {text: x for text, x, _ in words(table(low, names, ("0", "1")))}
-    assert len({apart[name] for name in names}) == 5
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 300), st.lists(st.booleans(), min_size=1, max_size=8), st.integers(1, 64))
+def test_each_kind_has_a_column_of_its_own_and_a_long_table_is_in_parts_under_the_same_heads(layers, vectors, side):
+    pictures = [Heatmap(Grid(np.ones((1 if low else side, side), np.float32)), SEQUENTIAL, "one") for low in vectors]
+    names = tuple(f"kind{column}" for column in range(len(vectors)))
+    panels = {(row, column): each for row in range(layers) for column, each in enumerate(pictures)}
+    page = table(panels, names, tuple(map(str, range(layers))))
+    canvas = draw_page(page, Style())
+    found = [(each.text, each.x, each.y) for each in canvas.shapes if isinstance(each, Label)]
+    heads = [each for each in found if each[0] in names]
+    parts = len(heads) // len(names)
+    assert [text for text, *_ in heads] == [*names] * parts
+    assert len({x for _, x, _ in heads}) == len(heads)  # never two kinds in one column
+    assert len({y for *_, y in heads}) == 1
+    rows = [(text, x) for text, x, _ in found if text.isdecimal()]
+    assert len({x for _, x in rows}) == parts
+    assert [int(text) for text, _ in rows] == sorted({int(text) for text, _ in rows})  # in order, one part after the other
+    assert canvas.height <= max(2600, 1.4 * canvas.width) + 200
+    cells = [each for each in canvas.shapes if isinstance(each, Cells)]
+    assert len(cells) == len(panels)
+
+
+def test_a_picture_on_a_sheet_says_where_q_k_and_v_begin_and_which_expert_is_where():
+    marks = tuple(Region(letter, ((row, 0, 16, 48),)) for letter, row in (("Q", 0), ("K", 16), ("V", 32)))
+    fused = Grid(np.ones((48, 48), np.float32), regions=(Region("in_proj", ((0, 0, 48, 48),)),), marks=marks)
+    panels = {(row, 0): Heatmap(fused, SEQUENTIAL, "one") for row in range(3)}
+    shown = [text for text, *_ in words(table(panels, ("in_proj",), ("0", "1", "2")))]
+    assert [shown.count(letter) for letter in "QKV"] == [3, 3, 3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -18,6 +19,7 @@ from torch2grid_builtin._renderers.matplotlib.shapes import Label
 from torch2grid_builtin._transformers.atlas import Atlas
 from torch2grid_builtin._views.grid import GridView
 from torch2grid_core import Settings, Style
+from torch2grid_core.grids import Rect
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -166,16 +168,18 @@ def test_a_cut_matrix_says_where_its_bands_begin_and_a_fused_one_where_q_k_and_v
     starts = np.cumsum([0, *(rect[2] for rect in bands)])[:-1]
     marks = {mark.name: mark.rects for mark in layout.marks}
     assert [marks[f"row {start:,}"] for start in starts[1:]] == [(rect,) for rect in bands[1:]]
-    letters = [mark for mark in layout.marks if mark.name in ("Q", "K", "V")]
-    assert [mark.name for mark in letters] == ["Q", "K", "V"] * 2
-    for name, side, length in (("attn.in_proj_weight", 2, 20), ("h.0.attn.c_attn.weight", 3, 30)):
-        inside = [
-            [rect for rect in mark.rects if any(a <= rect[0] < a + h and b <= rect[1] < b + w for a, b, h, w in rects[name])]
-            for mark in letters
-        ]
-        own = [each for each in inside if each]
-        assert [sum(rect[side] for rect in each) for each in own] == [length] * 3  # in as many bands as it may be
-        assert own[0][0][:2] == rects[name][0][:2]
+    letters = {name: [mark for mark in layout.marks if mark.name == name] for name in "QKV"}
+    for name, side, length, goes_on in (("attn.in_proj_weight", 2, 20, True), ("h.0.attn.c_attn.weight", 3, 30, False)):
+        for own in letters.values():
+            inside = [mark for mark in own if _is_inside(mark.rects[0], rects[name])]
+            assert len(inside) == (1 if goes_on else len(rects[name]))  # a part begins once, or in each band
+            for mark in inside:
+                assert sum(rect[side] for rect in mark.rects) == length
+        assert letters["Q"][0].rects[0][:2] in {each[0][:2] for each in rects.values()}
+
+
+def _is_inside(rect: Rect, others: Sequence[Rect]) -> bool:
+    return any(a <= rect[0] < a + h and b <= rect[1] < b + w for a, b, h, w in others)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +273,37 @@ def test_every_matrix_of_a_layer_has_its_name_once(name: str) -> None:
     assert len(matrices) > 2
     for region in matrices:
         leaf = region.name.removesuffix(".weight").rpartition(".")[2]
-        assert region.name in heads or (leaf, region.rects[0][:2]) in marks, region.name
+        assert region.name in heads or (leaf.removesuffix("_weight"), region.rects[0][:2]) in marks, region.name
+
+
+def test_the_names_on_the_first_of_alike_layers_are_on_all_of_them() -> None:
+    layers = range(12)
+    shapes: Shapes = {
+        f"model.layers.{layer}.{name}.weight": shape
+        for layer in layers
+        for name, shape in (("attn.q", (96, 96)), ("attn.k", (32, 96)), ("attn.v", (32, 96)), ("mlp.up", (256, 96)))
+    } | {f"model.layers.{layer}.in_proj_weight": (192, 64) for layer in layers}
+    layout = Atlas().layout(shapes, 1200).validate(shapes, 1200)
+    starts = {region.rects[0][:2]: region.name for region in layout.regions}
+    named: dict[int, set[str]] = {layer: set() for layer in layers}
+    for mark in layout.marks:
+        tensor = starts.get(mark.rects[0][:2], "")
+        if tensor.removesuffix(".weight").removesuffix("_weight").endswith(f".{mark.name}"):
+            named[int(tensor.split(".")[2])].add(mark.name)
+    assert named[0]
+    assert all(names == named[0] for names in named.values())
+
+
+def test_heads_of_columns_reach_as_far_as_the_next() -> None:
+    shapes = NETWORKS["transformer22"]
+    layout = Atlas().layout(shapes, 1500).validate(shapes, 1500)
+    names = {region.name for region in layout.regions}
+    heads = sorted(label.rects[0] for label in layout.labels if label.name in names and ".0." in label.name)
+    rows = {row: [rect for rect in heads if rect[0] == row] for row, *_ in heads}
+    assert rows
+    for rects in rows.values():
+        for (_, column, _, width), (_, after, *_) in pairwise(rects):
+            assert after - 4 <= column + width <= after  # and over none
 
 
 def test_the_number_of_an_expert_has_all_bands_of_its_first_matrix_for_room() -> None:

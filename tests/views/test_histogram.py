@@ -197,8 +197,8 @@ def test_the_overview_shows_every_tensor_and_the_quantiles_of_each_layer():
     assert labels == {
         "weight": ("0", "1", "2", "3", "4"),
         "bias": ("0", "1", "2", "3", "4"),
-        "vectors of no layer": ("prelu.weight", "\\x1b[31mred"),
-        "weights of normalisations of no layer": ("bn.weight",),  # about 1, where biases are about 0
+        "vectors outside the layers": ("prelu.weight", "\\x1b[31mred"),
+        "normalisation weights outside the layers": ("bn.weight",),  # about 1, where biases are about 0
     }
     assert bands[2].flags == {1: "all NaN"}
     assert np.isnan(bands[2].values[:, 1]).all()
@@ -230,6 +230,9 @@ def test_the_overview_has_a_row_for_each_layer_and_a_column_for_each_kind_on_one
             check_bars(arrays[f"h.{layer}.{kind}"], panels[f"h.{layer}.{kind}"])
         most = max(int(panels[f"h.{layer}.{kind}"].counts.max()) for layer in range(6))
         assert page.column_notes[column].endswith(f"count to {most:,} (log)")
+        weights = np.concatenate([arrays[f"h.{layer}.{kind}"].ravel() for layer in range(6)])
+        _, low, _, high = page.column_notes[column].partition(",")[0].replace("−", "-").split()
+        assert [float(low), float(high)] == pytest.approx([weights.min(), weights.max()], abs=0.01 * float(np.ptp(weights)))
     assert len(page.panels) == len(arrays) + len(kinds)  # a quantile chart for each kind
     linear = draw(HistogramView(log=False), arrays)["histogram_overview"]
     assert "linear heights" in linear.title

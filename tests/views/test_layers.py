@@ -315,3 +315,18 @@ def test_small_sides_vectors_and_kernels_have_none(shape):
     assert panel.row_marginal is panel.column_marginal is None
     off = page_of(RNG.standard_normal((9, 9)).astype(np.float32), view=LayersView(profiles=False)).panels[0]
     assert off.row_marginal is off.column_marginal is None
+
+
+def test_stacks_of_as_many_matrices_are_laid_out_alike_on_a_sheet_and_numbered():
+    arrays = {
+        f"layers.{layer}.mlp.experts.{name}": np.random.default_rng(layer).standard_normal(shape).astype(np.float32)
+        for layer in range(3)
+        for name, shape in (("gate_up_proj", (8, 16, 64)), ("down_proj", (8, 32, 16)))
+    }
+    found = set()
+    for panel in draw(LayersView(each=False), arrays)["layer_overview"].panels:
+        marks = panel.grid.marks
+        assert [mark.name for mark in marks] == [f"expert {number}" for number in range(8)]
+        tops, lefts = (sorted({mark.rects[0][axis] for mark in marks}) for axis in (0, 1))
+        found.add(tuple((tops.index(mark.rects[0][0]), lefts.index(mark.rects[0][1])) for mark in marks))
+    assert len(found) == 1

@@ -34,7 +34,9 @@ def test_outliers_are_beyond_the_bars_and_drawn(tmp_path: Path) -> None:
         beyond = {title: panel["above"] + panel["below"] for title, panel in panels.items()}
         if name == "planted":
             assert beyond["layers.3.fc.weight"] >= 1
-            assert "weights beyond it" in (tmp_path / name / "histogram_overview.svg").read_text(encoding="utf-8")
+            picture = (tmp_path / name / "histogram_overview.svg").read_text(encoding="utf-8")
+            assert "weights beyond it" in picture
+            assert "max 5," in picture  # at the head of the column: the largest weight, and not the last bar alone
         assert beyond["layers.0.fc.weight"] == 0
     low, high = (max(abs(end) for end in edges[name]) for name in ("planted", "whole"))
     assert low == pytest.approx(high, rel=0.3)  # one weight neither widens the axis nor narrows it

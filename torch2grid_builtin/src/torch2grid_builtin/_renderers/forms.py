@@ -19,7 +19,7 @@ def of_any_form(grid: Grid) -> set[str]:
     return set() if grid.layout is None else {region.name for region in grid.layout.regions if not region.rects}
 
 
-def thickness(rects: Sequence[Rect], factor: tuple[int, int]) -> float:
+def thickness(rects: Sequence[Rect], factor: tuple[float, float]) -> float:
     """Pixels across a region of any form, as those across a long strip of its area and its outline."""
     high, wide = factor
     covered = np.pad(_covered(rects)[2], 1)

@@ -230,7 +230,7 @@ def _tops(item: Item | Group, bands: Bands, scale: Scale) -> Iterator[tuple[str,
     start = 0
     for each, last, own in zip(item.members[0], item.members[-1], bands[1], strict=True):
         width = shape_of(each.kind, scale, own)[0][1]
-        yield _shared_name(each.name, last.name) if bands[0] else each.name, start, width
+        yield _shared_name(each.name, last.name), start, width
         if not bands[0]:
             return
         start += width + scale.gap
@@ -242,12 +242,14 @@ def _shared_name(first: str, last: str) -> str:
     return ".".join(one if one == other else "*" for one, other in parts)
 
 
-def _written_inside(placed: Sequence[Placed], names: Collection[str], row: int, column: int) -> Iterator[Region]:
-    """The last part of the *names* of matrices as marks on them, in a layer at (row, column)."""
+def _written_inside(placed: Sequence[Placed], names: Collection[str], row: int, column: int, line: int) -> Iterator[Region]:
+    """The last part of the *names* of matrices as marks on them, in a layer at (row, column), if they are at least half as high
+    as a *line* of text, in cells."""
     for each in placed:
-        if each.name in names and each.rects:
+        if each.name in names and each.rects and each.rects[0][2] >= line / 2 and each.rects[0][3] >= line:
             down, across, height, width = each.rects[0]
-            yield Region(each.name.removesuffix(".weight").rpartition(".")[2], ((row + down, column + across, height, width),))
+            last = each.name.removesuffix(".weight").rpartition(".")[2].removesuffix("_weight")
+            yield Region(last, ((row + down, column + across, height, width),))
 
 
 Way = Arrangement | Rows
@@ -588,9 +590,8 @@ class _Sheet:
             step = self._numbers(way) if isinstance(way, Rows) else 0
             for index, title in enumerate(card.titles):
                 down, across = way.place(index) if isinstance(way, Rows) else (0, 0)
+                marks += _written_inside(placed, below, top + down, left + across, self.line if index else 0)
                 self._stamp(placed, f"{title}." if title else "", top + down, left + across, blocks, rects, marks)
-                if index == 0:
-                    marks += _written_inside(placed, below, top + down, left + across)
                 if isinstance(way, Rows) and step and index % way.high % step == 0:
                     high = min(self.line, self.height - top - down)
                     labels.append(Region(title, ((top + down, left + across - way.tag, high, way.tag),)))
@@ -628,7 +629,13 @@ class _Sheet:
                     heads.append(Region(f"{card.titles[0]}.{name}", ((top, left + first, self.line, width),)))
                 else:
                     below.add(name)
-        return heads, below
+        heads.sort(key=lambda head: head.rects[0][1])
+        end, found = left + rows.tag + rows.layer.box[1], list[Region]()
+        for head in reversed(heads):  # each as far as the next
+            ((_, first, high, width),) = head.rects
+            found.insert(0, Region(head.name, ((top, first, high, max(end - first, width)),)))
+            end = first - 1
+        return found, below
 
     def _numbers(self, rows: Rows) -> int:
         """Each how many layers one has its number beside it; 0: none."""

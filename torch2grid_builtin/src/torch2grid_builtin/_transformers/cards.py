@@ -334,7 +334,7 @@ def put(item: Item | Group, scale: Scale, bands: Bands, row: int, column: int) -
     rects = rects_of(piece, row, column, pitch)
     blocks = tuple(blocks_of(item.name, piece, row, column, pitch, item.start))
     yield Placed(
-        item.name, blocks, rects, (*_titled(item, rects), *_band_marks(item, piece, rects), *_part_marks(item, piece, rects))
+        item.name, blocks, rects, (*_titled(item, rects), *_part_marks(item, piece, rects), *_band_marks(item, piece, rects))
     )
     for place, name in enumerate(item.beside):
         blocks, region = strip_beside(name, piece, row, column + piece.width + 1 + place, pitch)
@@ -363,13 +363,14 @@ def _band_marks(item: Item, piece: Cut, rects: Sequence[Rect]) -> Iterator[Regio
 
 
 def _part_marks(item: Item, piece: Cut, rects: Sequence[Rect]) -> Iterator[Region]:
-    """The cells of each part of a fused matrix: ``Q``, ``K``, ``V``; a part that is in several bands is a mark in each."""
+    """The cells of each part of a fused matrix: ``Q``, ``K``, ``V``. A part that goes on in further bands is one mark; where it
+    begins in each band anew, it is a mark in each."""
     along = piece.form.columns // piece.bands if piece.wide else piece.length
+    goes_on = bool(item.axis) == piece.wide
     for letter, first, end in item.marks:
         found = []
         for band, (top, left, height, width) in enumerate(rects):
-            cut_here = bool(item.axis) == piece.wide
-            low, high = (max(first - band * along, 0), min(end - band * along, along)) if cut_here else (first, end)
+            low, high = (max(first - band * along, 0), min(end - band * along, along)) if goes_on else (first, end)
             if high <= low:
                 continue
             start, stop = low // piece.side, -(-high // piece.side)
@@ -377,5 +378,7 @@ def _part_marks(item: Item, piece: Cut, rects: Sequence[Rect]) -> Iterator[Regio
                 found.append((top, left + start, height, min(stop, width) - start))
             else:
                 found.append((top + start, left, min(stop, height) - start, width))
-        if found:
+        if goes_on and found:
             yield Region(letter, tuple(found))
+        elif not goes_on:
+            yield from (Region(letter, (rect,)) for rect in found)

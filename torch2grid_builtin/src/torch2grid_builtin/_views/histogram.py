@@ -105,7 +105,11 @@ class HistogramView(View):
             own: tuple[Any, ...] = bands if len(sheets) == 1 else ()
             places, rows = _above(len(own), sheet)
             here = set(sheet.names)
-            members_here = [[small[name] for name in columns.members(kind) if name in here] for kind in range(len(shared))]
+            members_here = [[name for name in columns.members(kind) if name in here] for kind in range(len(shared))]
+            heads = [
+                self._shared_note(edges, [small[name] for name in some], [summaries[name] for name in some])
+                for edges, some in zip(shared, members_here, strict=True)
+            ]
             text = f"{title}, {heights}" + (f", sheet {index + 1} of {len(sheets)}" if len(sheets) > 1 else "")
             yield Page(
                 f"histogram_overview_{index + 1}" if index else "histogram_overview",
@@ -115,7 +119,7 @@ class HistogramView(View):
                 places=places,
                 row_names=tuple(map(visible, short_rows(rows))),
                 column_names=tuple(map(visible, columns.names)),
-                column_notes=columns.each([*map(self._shared_note, shared, members_here)]),
+                column_notes=columns.each(heads),
             )
         if len(sheets) > 1:
             places, rows = _above(len(bands), None)
@@ -137,13 +141,21 @@ class HistogramView(View):
         lows, highs = zip(*ends, strict=True)
         return bar_edges(joint, coarsest, 48, self.tail, whole=False, ends=(min(lows), max(highs)))
 
-    def _shared_note(self, edges: Array | None, panels: Sequence[Histogram | Text]) -> str:
-        """What the histograms of a column share on their sheet."""
-        if edges is None or not panels:
+    def _shared_note(self, edges: Array | None, panels: Sequence[Histogram | Text], summaries: Sequence[Distribution]) -> str:
+        """What the histograms of a column share on their sheet: the least and the largest weight; where some lie beyond the
+        bars, the ends of these as well."""
+        finite = [summary for summary in summaries if summary.finite]
+        if edges is None or not finite:
             return ""
-        most = max((int(np.max(panel.counts)) for panel in panels if isinstance(panel, Histogram)), default=0)
-        low, high = limits_text(float(edges[0]), float(edges[-1]))
-        return f"from {low} to {high}, count to {most:,} ({'log' if self.log else 'linear'})"
+        shown = [panel for panel in panels if isinstance(panel, Histogram)]
+        most = max(int(np.max(panel.counts)) for panel in shown)
+        least, largest = min(summary.min for summary in finite), max(summary.max for summary in finite)
+        is_below, is_above = (any(getattr(panel, end) for panel in shown) for end in ("below", "above"))
+        first, last = limits_text(float(edges[0]) if is_below else least, float(edges[-1]) if is_above else largest)
+        text = f"from {first} to {last}"
+        text += f", min {figure_text(least, '.3g')}" if is_below else ""
+        text += f", max {figure_text(largest, '.3g')}" if is_above else ""
+        return f"{text}, count to {most:,} ({'log' if self.log else 'linear'})"
 
     def _small(self, tensor: LazyTensor, summary: Distribution, run: Settings, edges: Array | None = None) -> Histogram | Text:
         if not summary.finite:
@@ -152,6 +164,7 @@ class HistogramView(View):
             edges = bar_edges(summary, tensor.dtype, 48, self.tail, whole=False)
         counts, below, above = summary.histogram(edges)
         share = f"{100 * summary.near_zero(run.threshold) / summary.count:.3g} %"
+        ends = {"min": figure_text(summary.min), "max": figure_text(summary.max)}
         lost = {"Inf": f"{summary.not_finite.inf:,}"} if summary.not_finite.inf else {}
         return Histogram(
             edges,
@@ -162,7 +175,7 @@ class HistogramView(View):
             nan=summary.nan,
             log=self.log,
             marks={"0": 0.0},
-            summary={**lost, "mean": figure_text(summary.mean), "std": figure_text(summary.std), "near zero": share},
+            summary={**lost, **ends, "mean": figure_text(summary.mean), "std": figure_text(summary.std), "near zero": share},
         )
 
 
@@ -305,7 +318,7 @@ def _above(count: int, sheet: Sheet | None) -> tuple[tuple[tuple[int, int], ...]
 
 
 def _bands(columns: Columns, checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> tuple[Band, ...]:
-    """Quantiles from the first layer to the last, of each kind; and of what is in no layer, matrices and vectors apart.
+    """Quantiles from the first layer to the last, of each kind; and of what is outside the layers, matrices and vectors apart.
 
     Running statistics are no weights, and are left out.
     """
@@ -314,9 +327,10 @@ def _bands(columns: Columns, checkpoint: Checkpoint, summaries: Mapping[str, Dis
         groups.append((kind, columns.members(index), True))
     vectors = [name for name in columns.apart if checkpoint[name].ndim < 2]
     scales = [name for name in vectors if has_units(checkpoint[name], checkpoint)]
-    groups.append(("matrices of no layer", [name for name in columns.apart if name not in vectors], False))
-    groups.append(("vectors of no layer", [name for name in vectors if name not in scales], False))
-    groups.append(("weights of normalisations of no layer", scales, False))
+    where = " outside the layers" if columns.cells else ""
+    groups.append((f"matrices{where}", [name for name in columns.apart if name not in vectors], False))
+    groups.append((f"vectors{where}", [name for name in vectors if name not in scales], False))
+    groups.append((f"normalisation weights{where}", scales, False))
     bands = []
     for kind, names, in_layers in groups:
         chosen = [name for name in names if summaries[name].count and not is_figure(name)]

@@ -12,7 +12,7 @@ from torch2grid_builtin._forms import Stack, has_all_units, stacked, stored_tran
 from torch2grid_builtin._views.convolutions import is_transposed
 from torch2grid_builtin._views.describing import about, figure_text, placed_name, source_name, tensor_title
 from torch2grid_builtin._views.limits import readable
-from torch2grid_builtin._views.matrices import matrix_of
+from torch2grid_builtin._views.matrices import abreast, matrix_of
 from torch2grid_builtin._views.sheets import columns_of, one_picture, rows_text, short_rows
 from torch2grid_builtin._views.stacks import PerMatrix
 from torch2grid_core import Checkpoint, Grid, Layout, LazyTensor, Need, Page, Settings, View
@@ -94,10 +94,11 @@ class LayersView(View):
         columns = columns_of(name for name, tensor in checkpoint.items() if tensor.size)
         most = max(len(columns.cells), len(columns.columns))
         side = min(next(cells for rows, cells in _THUMBNAILS if most <= rows), run.tensor_cells)
+        across = _abreast(checkpoint)
         groups = [columns.members(kind) for kind in range(len(columns.kinds))] + [[name] for name in columns.apart]
         needs = {}
         for names in groups:
-            layouts = {name: _small(checkpoint[name], side) for name in names}
+            layouts = {name: _small(checkpoint[name], side, across) for name in names}
             lowered = any(layout.cell != (1, 1) for layout in layouts.values())
             reduce = self.sheet_reduce if lowered and run.reduce == "mean" else run.reduce
             needs.update({name: Raster(layout, reduce) for name, layout in layouts.items()})
@@ -144,10 +145,23 @@ class LayersView(View):
             )
 
 
-def _small(tensor: LazyTensor, side: int) -> Layout:
-    """The layout of a tensor's picture on a sheet: a matrix at most *side* cells a side, a vector one row of them."""
+def _abreast(checkpoint: Checkpoint) -> dict[int, int]:
+    """By the number of matrices in a stack, how many stand in a row: on a sheet, stacks of as many are laid out alike."""
+    by_count: dict[int, list[Stack]] = {}
+    for name, tensor in checkpoint.items():
+        if (stack := stacked(name, tensor.shape)) is not None:
+            by_count.setdefault(stack.count, []).append(stack)
+    return {count: abreast(stacks) for count, stacks in by_count.items()}
+
+
+def _small(tensor: LazyTensor, side: int, across: Mapping[int, int]) -> Layout:
+    """The layout of a tensor's picture on a sheet: a matrix at most *side* cells a side, a vector one row of them.
+
+    across: see ``_abreast``.
+    """
     if not is_vector(tensor.shape):
-        return matrix_of(tensor.name, tensor.shape, side)
+        stack = stacked(tensor.name, tensor.shape)
+        return matrix_of(tensor.name, tensor.shape, side, across[stack.count] if stack is not None else None)
     each = -(-tensor.size // side)
     width = -(-tensor.size // each)
     blocks, region = flat_run(tensor.name, tensor.size, (0, 0, 1, width), cell=(1, each))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch2grid_builtin._forms import Stack, fused_parts, matrix_name, stacked
@@ -10,11 +11,14 @@ from torch2grid_core import Layout
 from torch2grid_core.grids import Block, Region, is_vector, matrix_layout
 
 
-def matrix_of(name: str, shape: tuple[int, ...], max_cells: int | None) -> Layout:
-    """``matrix_layout``, but a stack of matrices as a matrix each, in rows, and Q, K and V of a fused projection marked."""
+def matrix_of(name: str, shape: tuple[int, ...], max_cells: int | None, across: int | None = None) -> Layout:
+    """``matrix_layout``, but a stack of matrices as a matrix each, in rows, and Q, K and V of a fused projection marked.
+
+    across: matrices of a stack in a row; ``None`` for as many as make about a square.
+    """
     stack = stacked(name, shape)
     if stack is not None:
-        return _stack_layout(name, stack, max_cells)
+        return _stack_layout(name, stack, max_cells, across or abreast([stack]))
     layout = matrix_layout(name, shape, max_cells)
     axis, parts = fused_parts(name, shape)
     if not parts or is_vector(shape):
@@ -29,9 +33,15 @@ def matrix_of(name: str, shape: tuple[int, ...], max_cells: int | None) -> Layou
     return replace(layout, marks=tuple(marks))
 
 
-def _stack_layout(name: str, stack: Stack, max_cells: int | None) -> Layout:
-    """All matrices of a stack, a cell apart, in rows that make about a square."""
-    across = min(max(round(math.sqrt(stack.count * stack.rows / stack.columns)), 1), stack.count)
+def abreast(stacks: Sequence[Stack]) -> int:
+    """How many matrices in a row make the pictures of *stacks*, all of as many matrices, about squares on average."""
+    (count,) = {stack.count for stack in stacks}
+    form = math.exp(sum(math.log(stack.rows / stack.columns) for stack in stacks) / len(stacks))
+    return min(max(round(math.sqrt(count * form)), 1), count)
+
+
+def _stack_layout(name: str, stack: Stack, max_cells: int | None, across: int) -> Layout:
+    """All matrices of a stack, a cell apart, *across* of them in a row."""
     down = -(-stack.count // across)
     gap = 1 if max_cells is None or max_cells >= 8 * max(across, down) else 0
     room = 1 << 30 if max_cells is None else max_cells

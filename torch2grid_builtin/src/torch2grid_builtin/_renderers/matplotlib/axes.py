@@ -10,19 +10,18 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
+from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.font_manager import FontProperties
-from matplotlib.ticker import AsinhLocator, FixedLocator, FuncFormatter, NullLocator
-from matplotlib.transforms import Bbox
+from matplotlib.ticker import Formatter, MaxNLocator, NullFormatter, NullLocator
 
-from torch2grid_builtin._renderers.matplotlib.canvas import CURVES, LOST, MARK, SERIES, series_colors
+from torch2grid_builtin._renderers.matplotlib.canvas import CURVES, LINE, LOST, MARK, SERIES, series_colors
 from torch2grid_builtin._renderers.matplotlib.heatmap import rgb
 from torch2grid_builtin._renderers.matplotlib.page import draw_page
 from torch2grid_builtin._renderers.matplotlib.paint import paint_page
-from torch2grid_builtin._renderers.matplotlib.panel import Scale
-from torch2grid_builtin._renderers.matplotlib.text import wrap
-from torch2grid_builtin._renderers.numbers import number, over_bars
+from torch2grid_builtin._renderers.matplotlib.regions import region_borders
+from torch2grid_builtin._renderers.matplotlib.room import CLOSE, SMALLEST, BentLocator, fill_cell, keep_apart, set_title
+from torch2grid_builtin._renderers.numbers import number, numbers, over_bars
 from torch2grid_builtin._renderers.titles import inside, modules_of, titles
 from torch2grid_core import Grid, Page, Style, UsageError
 from torch2grid_core.grids import ColorScale, color_scale, colormap, default_map, signals
@@ -33,19 +32,14 @@ Array = np.ndarray[Any, Any]
 _MANY = 9  # panels; a page of more is drawn as the picture that it is
 _SLENDER = 12  # a picture longer than so many to one fills its axes
 _NAMED = 40
-_NAME, _LINE, _TEXT = 60, 64, 72  # characters
-_PAD = 4  # pixels between a panel with its labels and its neighbours
+_NAME, _TEXT = 60, 72  # characters
 _OF_TEXT = 0.4  # of the height of another row
 _ACROSS = 4  # names side by side in a legend as wide as the page
-_ROUNDS = 3  # other ticks need other room
-_SMALLEST = 5.0  # points of a name
-_WIDE, _HIGH = 0.55, 1.25  # of a character and of a line of text, in sizes of it
-_APART = 34  # pixels between two ticks of an asinh axis, at least
+_WIDER = 1.3  # times as wide as high is what a panel is best
+_MONO = 0.61  # width of a character of a fixed width, in sizes of it
+_OUTLINE = 0.4  # points of a line between regions
 _TITLE_LINES = 2  # of a page's title: a longer one is left to the page
-_LINES = 6  # of any title
-_SIZE = 12.0  # of the text by which lines are measured; any will do
-_NAMED = 6  # points of the name of a region
-_LEAST = 0.3  # of the length of its cell that a panel keeps, however long its labels are
+_POINTS = 6  # of the name of a region
 _ROOM = 0.01  # share of the cells from which a region has room for its name
 
 
@@ -77,21 +71,26 @@ def _new(page: Page) -> Axes:
 
 
 def _page(page: Page, ax: Axes, map: str | None) -> None:
+    whole = ax.get_window_extent()
     if len(page.panels) == 1:
         panel = page.panels[0]
         _panel(panel, ax, map)
         text = ": ".join(filter(None, (page.title, getattr(panel, "title", ""))))
-        _title(ax, text, line=_characters(ax, 1.0, "medium"))
+        set_title(ax, text, whole.width, ("medium", "small", "x-small"), _TITLE_LINES + 1)
+        ax.apply_aspect()
+        _inside(panel, ax)
+        keep_apart(ax)
         return
     ax.set_axis_off()
     if len(page.panels) > _MANY:
         canvas = draw_page(page, Style(colormap=map))
         ax.imshow(paint_page(canvas.width, canvas.height, canvas.shapes), interpolation="antialiased")
         return
-    line = _characters(ax, 1.0, "medium")
-    whole = len(textwrap.wrap(visible(page.title), line)) <= _TITLE_LINES
-    _title(ax, page.title if whole else page.title.partition(" · ")[0], line=line)
-    places, inners = _places(page), list[Axes]()
+    sizes = ("medium", "small")
+    set_title(ax, page.title, whole.width, sizes, _TITLE_LINES)
+    if "…" in ax.get_title() and "…" not in page.title:
+        set_title(ax, page.title.partition(" · ")[0], whole.width, sizes, _TITLE_LINES)
+    places, inners = _places(page, whole.width / whole.height), list[Axes]()
     for panel, cell in zip(page.panels, places, strict=False):
         left, bottom, width, height = cell
         inner = ax.inset_axes((left + 0.1 * width, bottom + 0.2 * height, 0.8 * width, 0.6 * height))
@@ -100,18 +99,24 @@ def _page(page: Page, ax: Axes, map: str | None) -> None:
         inner.tick_params(labelsize="small")
         inner.xaxis.label.set_fontsize("small")
         inner.yaxis.label.set_fontsize("small")
-        _title(inner, getattr(panel, "title", ""), "small", _characters(ax, width, "small"))
+        set_title(inner, getattr(panel, "title", ""), width * whole.width, ("small", "x-small"), 2)
     _names_once(page, inners, places)
     _one_legend(ax, inners, places[len(inners) :])
-    for inner, cell in zip(inners, places, strict=False):
-        _fit(inner, ax, cell)
+    for panel, inner, cell in zip(page.panels, inners, places, strict=False):
+        fill_cell(inner, ax, cell)
+        _inside(panel, inner)
+    keep_apart(ax)
 
 
-def _characters(ax: Axes, share: float, size: str) -> int:
-    """About how many characters of text fit a *share* of the width of *ax*."""
-    points = FontProperties(size=size).get_size_in_points()
-    inches = ax.get_window_extent().width / ax.figure.dpi
-    return min(max(12, int(share * inches * 72 / (_WIDE * points))), _LINE)
+def _inside(panel: Any, ax: Axes) -> None:
+    """What depends on how large the axes came out: outlines and names of regions, and text."""
+    if isinstance(panel, Heatmap):
+        if panel.grid.values.size and (panel.boundaries or panel.labels):
+            _regions(panel, ax)
+    elif isinstance(panel, Bar):
+        _largest_bars(panel, ax)
+    elif not isinstance(panel, tuple(_DRAWN)):
+        _text(panel, ax)
 
 
 def _names_once(page: Page, inners: Sequence[Axes], places: Sequence[tuple[float, float, float, float]]) -> None:
@@ -164,73 +169,19 @@ def _color(artist: Any) -> str:
     return str(artist.get_color()) if hasattr(artist, "get_color") else str(id(artist))
 
 
-class _Place:
-    """Where axes are inside others: (left, bottom, width, height) in shares of these. A locator of matplotlib's."""
+def _places(page: Page, form: float) -> list[tuple[float, float, float, float]]:
+    """(left, bottom, width, height) of the cell of each panel, in rows from the top, and of those left over, in shares.
 
-    def __init__(self, ax: Axes, bounds: tuple[float, float, float, float]) -> None:
-        self.ax, self.bounds = ax, bounds
-
-    def __call__(self, inner: Any, renderer: Any) -> Bbox:
-        return Bbox.from_bounds(*self.bounds).transformed(self.ax.transAxes - inner.figure.transSubfigure)
-
-
-def _fit(inner: Axes, ax: Axes, cell: tuple[float, float, float, float]) -> None:
-    """Move *inner* so that it fills its *cell* of *ax* together with its title, ticks and labels, as large as these are now."""
-    left, bottom, width, height = cell
-    shares = ax.transAxes.inverted()
-    pad = Bbox.from_bounds(0, 0, _PAD, _PAD).transformed(shares)
-    bounds = (left + 0.1 * width, bottom + 0.2 * height, 0.8 * width, 0.6 * height)
-    across, down = [pad.width, pad.width], [pad.height, pad.height]
-    for _ in range(_ROUNDS):
-        everything = inner.get_tightbbox()
-        if everything is None:
-            return
-        taken, own = everything.transformed(shares), Bbox.from_bounds(*bounds)
-        across = [max(across[0], own.x0 - taken.x0 + pad.width), max(across[1], taken.x1 - own.x1 + pad.width)]
-        down = [max(down[0], own.y0 - taken.y0 + pad.height), max(down[1], taken.y1 - own.y1 + pad.height)]
-        for axis, sides, length in (("y", across, width), ("x", down, height)):
-            most = (1 - _LEAST) * length / sum(sides)
-            if most < 1:
-                sides[:] = [side * most for side in sides]
-                _smaller(inner, axis, most)
-        bounds = (left + across[0], bottom + down[0], width - sum(across), height - sum(down))
-        inner.set_axes_locator(_Place(ax, bounds))
-    box = Bbox.from_bounds(*bounds).transformed(ax.transAxes)
-    _thin_out(inner, "y", box.height * 72 / inner.figure.dpi)
-    _thin_out(inner, "x", box.width * 72 / inner.figure.dpi)
-
-
-def _thin_out(ax: Axes, axis: Any, room: float) -> None:
-    """Names along *axis*, upright or below one another, no larger than a line for each of *room* points; of too many some."""
-    line = ax.xaxis if axis == "x" else ax.yaxis
-    if not isinstance(line.get_major_locator(), FixedLocator):
-        return
-    labels = line.get_ticklabels()
-    if not labels or (axis == "x" and not labels[0].get_rotation()):
-        return
-    size = room / len(labels) / _HIGH
-    step = max(1, math.ceil(_SMALLEST / size)) if size > 0 else 1
-    if step > 1:
-        kept = [(place, each.get_text(), each.get_color()) for place, each in zip(line.get_ticklocs(), labels, strict=True)]
-        kept = [each for index, each in enumerate(kept) if index % step == 0 or each[2] == LOST]
-        rotation = labels[0].get_rotation()
-        line.set_ticks([each[0] for each in kept], labels=[each[1] for each in kept], parse_math=False, rotation=rotation)
-        for (_, _, color), label in zip(kept, line.get_ticklabels(), strict=True):
-            label.set_color(color)
-    ax.tick_params(axis=axis, labelsize=min(labels[0].get_fontsize(), max(size * step, _SMALLEST)))
-
-
-def _smaller(ax: Axes, axis: Any, factor: float) -> None:
-    """The names along *axis*, ``x`` or ``y``, at a smaller size."""
-    names = ax.get_xticklabels() if axis == "x" else ax.get_yticklabels()
-    if names:
-        ax.tick_params(axis=axis, labelsize=max(_SMALLEST, float(names[0].get_fontsize()) * factor))
-
-
-def _places(page: Page) -> list[tuple[float, float, float, float]]:
-    """(left, bottom, width, height) of the cell of each panel, in rows from the top, and of those left over, in shares."""
+    form: how many times as wide as high all is. There are no more columns than the page has, and no slivers.
+    """
     wide = min(page.wide, len(page.panels))
-    columns = max(1, min(page.columns, len(page.panels) - wide))
+    rest = len(page.panels) - wide
+
+    def narrowness(columns: int) -> float:
+        """The worse of how little width, and height, a panel gets."""
+        return max(_WIDER * columns / form, wide + math.ceil(rest / columns))
+
+    columns = min(range(max(1, min(page.columns, rest)), 0, -1), key=narrowness)
     rows = [1] * wide + [columns] * math.ceil((len(page.panels) - wide) / columns)
     starts = [sum(rows[:row]) for row in range(len(rows))]
     alone = [
@@ -254,12 +205,6 @@ def _same_lines(page: Page) -> bool:
     return len(names) > len(set(names))
 
 
-def _title(ax: Axes, text: str, size: str = "medium", line: int = _LINE) -> None:
-    if text:
-        lines = wrap(visible(text), line * _WIDE * _SIZE, _SIZE, lines=_LINES)
-        ax.set_title("\n".join(lines), parse_math=False, fontsize=size)
-
-
 def _labels(ax: Axes, x: str, y: str) -> None:
     ax.set_xlabel(visible(x), parse_math=False)
     ax.set_ylabel(visible(y), parse_math=False)
@@ -273,7 +218,7 @@ def _panel(panel: Any, ax: Axes, map: str | None) -> None:
         if isinstance(panel, kind):
             draw(panel, ax)
             return
-    _text(panel, ax)
+    ax.set_axis_off()
 
 
 class _Scale(Normalize):
@@ -315,6 +260,8 @@ def _heatmap(panel: Heatmap, ax: Axes, map: str | None) -> None:
         cover[grid.counts == 0] = (*rgb(marks.empty), 1)
         ax.imshow(cover, extent=extent, aspect=aspect, interpolation="nearest")
     _labels(ax, panel.columns, panel.rows)
+    for line in (ax.xaxis, ax.yaxis):
+        line.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     if panel.row_names:
         places, names = zip(*panel.row_names, strict=True)
         ax.set_yticks([place * high - 0.5 for place in places])
@@ -326,25 +273,19 @@ def _heatmap(panel: Heatmap, ax: Axes, map: str | None) -> None:
         ax.tick_params(axis="x", rotation=90)
     elif not panel.columns:
         ax.set_xticks([])
-    if panel.boundaries or panel.labels:
-        _regions(panel, ax)
 
 
 def _regions(panel: Heatmap, ax: Axes) -> None:
-    """Outlines of the regions, and the names of the largest."""
+    """Outlines of the regions, as pictures have them, and the names of the largest."""
     high, wide = panel.grid.cell
-    boxes = [(region.name, rect) for region in panel.grid.regions for rect in region.rects]
-    corners = [
-        [
-            (left * wide - 0.5, top * high - 0.5),
-            ((left + width) * wide - 0.5, top * high - 0.5),
-            ((left + width) * wide - 0.5, (top + height) * high - 0.5),
-            (left * wide - 0.5, (top + height) * high - 0.5),
-        ]
-        for _, (top, left, height, width) in boxes
-    ]
-    if panel.boundaries and corners:
-        ax.add_collection(PolyCollection(corners, facecolors="none", edgecolors="#000000", linewidths=0.4), autolim=False)
+    if panel.boundaries:
+        box, zoom = ax.get_window_extent(), 100 / ax.figure.dpi
+        rows, columns = panel.grid.shape
+        level, upright = region_borders(panel.grid, (zoom * box.height / rows, zoom * box.width / columns))
+        lines = [[(first * wide, row * high), ((first + long) * wide, row * high)] for row, first, long in level.tolist()]
+        lines += [[(at * wide, first * high), (at * wide, (first + long) * high)] for at, first, long in upright.tolist()]
+        ends = [np.asarray(line, np.float64) - 0.5 for line in lines]
+        ax.add_collection(LineCollection(ends, colors="#000000", linewidths=_OUTLINE), autolim=False)
     if panel.labels:
         _region_names(panel, ax)
 
@@ -355,7 +296,7 @@ def _region_names(panel: Heatmap, ax: Axes) -> None:
     (high, wide), (rows, columns) = grid.cell, grid.shape
     box = ax.get_window_extent()
     pixels = min(box.width / columns, box.height / rows)  # of a cell
-    height = _NAMED * ax.figure.dpi / 72
+    height = _POINTS * ax.figure.dpi / 72
     modules = modules_of(grid)
     headed = {label.name for label in grid.labels}
     named = list(zip(titles(grid), (label.rects[0] for label in grid.labels), strict=True))
@@ -372,7 +313,7 @@ def _region_names(panel: Heatmap, ax: Axes) -> None:
             continue
         place = left * wide - 0.5, top * high - 0.5
         ground = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5}
-        ax.text(*place, shown, fontsize=_NAMED, va="top", clip_on=True, parse_math=False, bbox=ground)
+        ax.text(*place, shown, fontsize=_POINTS, va="top", clip_on=True, parse_math=False, bbox=ground)
 
 
 def _image(panel: Image, ax: Axes) -> None:
@@ -385,8 +326,8 @@ def _image(panel: Image, ax: Axes) -> None:
 def _histogram(panel: Histogram, ax: Axes) -> None:
     if len(panel.counts):
         ax.stairs(panel.counts, panel.edges, fill=True, color="#4a80aa")
-    if panel.log and np.any(panel.counts > 0):
-        ax.set_yscale("log")
+    _numbered(ax.yaxis, panel.log and bool(np.any(panel.counts > 0)))
+    _numbered(ax.xaxis)
     beyond = ((panel.below, "below"), (panel.above, "above"), (panel.nan, "NaN"))
     rest = ", ".join(f"{count:,} {what}" for count, what in beyond if count)
     _labels(ax, f"{panel.xlabel} ({rest})" if rest else panel.xlabel, "count")
@@ -400,7 +341,8 @@ def _histogram(panel: Histogram, ax: Axes) -> None:
 
 def _mark(line: Callable[..., Any], name: str, value: float) -> None:
     if math.isfinite(value):
-        text = f"{visible(name, _NAME)} {number(value)}"
+        text = visible(name, _NAME)
+        text += "" if any(char.isdigit() for char in text) else f" {number(value)}"
         line(value, color=MARK, linestyle="--", linewidth=1, label=text.lstrip("_"))
 
 
@@ -412,10 +354,26 @@ def _legend(ax: Axes, wanted: bool) -> None:
 
 def _logs(panel: Line | Scatter, y: Sequence[Array], ax: Axes) -> None:
     """Logarithmic axes where they are asked for, and something is above 0."""
-    if panel.log and any(np.any(values > 0) for values in y):
-        ax.set_yscale("log")
-    if panel.xlog and np.any(panel.x > 0):
-        ax.set_xscale("log")
+    _numbered(ax.yaxis, panel.log and any(np.any(values > 0) for values in y))
+    _numbered(ax.xaxis, panel.xlog and bool(np.any(panel.x > 0)))
+
+
+class _Numbers(Formatter):
+    """Ticks as all pictures have them: nothing is factored out of them, which would need a text of its own."""
+
+    def __call__(self, value: float, place: int | None = None) -> str:
+        return number(value)
+
+    def format_ticks(self, values: Any) -> list[str]:
+        return numbers(list(values)) if len(values) else []
+
+
+def _numbered(axis: Any, log: bool = False) -> None:
+    """Numbers at the ticks of an axis, a logarithmic one where *log*."""
+    if log:
+        (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log")
+        axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(_Numbers())
 
 
 def _line(panel: Line, ax: Axes) -> None:
@@ -471,11 +429,25 @@ def _bar(panel: Bar, ax: Axes) -> None:
     ax.invert_yaxis()
     if panel.bend:
         _bend(ax.xaxis, panel.bend)
+    else:
+        _numbered(ax.xaxis)
     _names(ax.yaxis, places, panel.labels, panel.flags)
     _labels(ax, panel.ylabel, "")
     for name, value in panel.marks.items():
         _mark(ax.axvline, name, value)
     _legend(ax, bool(panel.marks))
+
+
+def _largest_bars(panel: Bar, ax: Axes) -> None:
+    """Where bars are sorted and not all of their names have room: the first ones alone, and how many these are."""
+    sizes, count = np.abs(panel.values), len(panel.labels)
+    box = ax.get_window_extent()
+    room = max(int(box.height * 72 / ax.figure.dpi / (SMALLEST * CLOSE)), 1)
+    if room >= count or panel.flags or not (np.diff(sizes) <= 0).all():
+        return
+    ax.set_yticks(ax.get_yticks()[:room], labels=[each.get_text() for each in ax.get_yticklabels()[:room]], parse_math=False)
+    ax.set_ylim(room - 0.5, -0.5)
+    ax.set_xlabel(f"{visible(panel.ylabel)} (the first {room} of {count})".lstrip(), parse_math=False)
 
 
 def _boxes(panel: Boxes, ax: Axes) -> None:
@@ -484,6 +456,7 @@ def _boxes(panel: Boxes, ax: Axes) -> None:
     found = [dict(zip(keys, panel.values[:, place].tolist(), strict=True)) for place in places]
     if found:
         ax.bxp(found, positions=places, showfliers=False, manage_ticks=False)
+    _numbered(ax.yaxis)
     _upright(panel, ax)
 
 
@@ -497,6 +470,8 @@ def _band(panel: Band, ax: Axes) -> None:
         ax.plot(places, values[count // 2], color=SERIES[0])
     if panel.bend:
         _bend(ax.yaxis, panel.bend)
+    else:
+        _numbered(ax.yaxis)
     _upright(panel, ax)
 
 
@@ -511,26 +486,18 @@ def _ridges(panel: Ridges, ax: Axes) -> None:
                       color=SERIES[0], zorder=2 + place / max(count, 1))  # fmt: skip
     if panel.bend and len(panel.edges):
         _bend(ax.xaxis, panel.bend)
+    else:
+        _numbered(ax.xaxis)
     _names(ax.yaxis, [float(count - 1 - place) for place in range(count)], panel.labels, panel.flags)
     _labels(ax, panel.xlabel, "")
-
-
-class _BentTicks(AsinhLocator):
-    """Round values on an asinh axis, as far from each other as their texts need."""
-
-    def tick_values(self, vmin: float, vmax: float) -> Any:
-        axis: Any = self.axis
-        box, level = axis.axes.get_window_extent(), axis.axis_name == "x"
-        scale = Scale(vmin, vmax, 0, box.width if level else box.height, bend=self.linear_width)
-        return scale.ticks(_APART * axis.axes.figure.dpi / 100 * (1 if level else 0.6))
 
 
 def _bend(axis: Any, bend: float) -> None:
     """An asinh axis with ticks that can be read."""
     (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("asinh", linear_width=bend)
-    axis.set_major_locator(_BentTicks(bend))
+    axis.set_major_locator(BentLocator(bend))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    axis.set_major_formatter(_Numbers())
 
 
 def _upright(panel: Boxes | Band, ax: Axes) -> None:
@@ -540,16 +507,24 @@ def _upright(panel: Boxes | Band, ax: Axes) -> None:
 
 
 def _text(panel: Any, ax: Axes) -> None:
-    """Text, tables, and what nobody knows how to draw, as lines."""
-    ax.set_axis_off()
+    """Text, tables, and what nobody knows how to draw, as lines, as many and as long as have room."""
     text = getattr(panel, "text", None)
-    lines = (
-        [piece for line in text.splitlines() for piece in textwrap.wrap(line, _TEXT) or [""]]
-        if isinstance(text, str)
-        else table_lines(panel.as_table())
-    )
-    shown = "\n".join(visible(line, 200) for line in lines[:_NAMED])
-    ax.text(0, 1, shown, transform=ax.transAxes, va="top", family="monospace", fontsize="small", parse_math=False)
+    box = ax.get_window_extent()
+    points = FontProperties(size="small").get_size_in_points()
+    while True:
+        pixels = points * ax.figure.dpi / 72
+        across, down = max(int(box.width / (_MONO * pixels)), 1), max(int(box.height / (LINE * pixels)), 1)
+        lines = (
+            [piece for line in text.splitlines() for piece in textwrap.wrap(line, min(across, _TEXT)) or [""]]
+            if isinstance(text, str)
+            else table_lines(panel.as_table())
+        )
+        if points <= SMALLEST or (len(lines) <= down and max(map(len, lines), default=0) <= across):
+            break
+        points = max(0.9 * points, SMALLEST)
+    shown = [line if len(line) <= across else line[: across - 1] + "…" for line in (visible(each, 200) for each in lines)]
+    shown = shown if len(shown) <= down else [*shown[: down - 1], "…"]
+    ax.text(0, 1, "\n".join(shown), transform=ax.transAxes, va="top", family="monospace", fontsize=points, parse_math=False)
 
 
 _DRAWN: dict[type, Callable[[Any, Axes], None]] = {

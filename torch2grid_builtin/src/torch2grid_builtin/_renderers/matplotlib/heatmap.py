@@ -131,7 +131,8 @@ class HeatmapDrawing(Drawing):
         if self.factor[0] != self.factor[1] and not panel.column_names:
             notes.append(f"cells drawn {self.factor[1]} × {self.factor[0]} pixels (wide × high)")
         if self.bands and self.bands.left_out:
-            notes.append(f"{self.bands.left_out:,} smaller {self.bands.what} are not named")
+            count, what = self.bands.left_out, self.bands.what
+            notes.append(f"{count:,} smaller {what}s are not named" if count > 1 else f"1 smaller {what} is not named")
         if panel.labels and not self.bands and (thin := without_name(panel.grid, self.factor, self.sizes.text - 1)):
             notes.append(thin)
         return [*panel.grid.remarks, *notes, *([self.marginals.note] if self.marginals.note else [])]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import bisect
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch2grid_core.grids import Rect, Region
 from torch2grid_core.selection import modules
 
 Array = np.ndarray[Any, Any]
+_Box = tuple[float, float, float, float]  # left, top, width, height, in pixels
 _HAIR = 3  # pixels of an empty stripe between two regions, at most, that is drawn as a border
 _THIN = 32  # pixels across below which a region gets no line of its own: it would hide too much of what it marks off
 _LINE = (0.08, 0.1, 0.13)
@@ -29,10 +31,11 @@ _COVERED = 0.1  # of a region's area, at most, lies under its name
 _COVERED_APART = 0.2  # where it is low, or the name of its module stands nowhere else
 _SQUEEZED = ((1.0, 0.2), (0.85, 0.25), (0.75, 0.3))  # of the size of a text, and of the area, for a name with little room
 _LETTER = 0.35  # by that of a part of a fused projection: Q, K and V need little, and one alone says nothing
-_MARKED = 0.2  # and of a part's, under its text
+_MARKED, _BEGINS = 0.2, 0.45  # and of a part's, under its text, and where it is low: a band says at which row it begins
 _NAMED = 0.95  # and of a matrix of one layer, whose name stands nowhere else
-_SMALLEST = 0.7  # of the size of a text, in low boxes
+_SMALLEST, _PIXELS = 0.7, 8.0  # of the size of a text, in low boxes, and pixels of one that may be smaller still
 _PIECES = 8  # rectangles of a region above which one across several may be far larger than each
+_TILE = 64  # pixels a side of the tiles by which texts are found
 _MANY = 40  # regions above which modules are named instead, where there are any
 
 
@@ -49,7 +52,7 @@ def by_module(regions: Sequence[Region]) -> list[Region]:
     return found
 
 
-def _thickness(region: Region, factor: tuple[int, int]) -> float:
+def _thickness(region: Region, factor: tuple[float, float]) -> float:
     """Pixels across, on average along the longest of its rectangles, or all around where they wind around something."""
     high, wide = factor
     rects = [rect for rect in region.rects if rect[2] and rect[3]]
@@ -75,7 +78,7 @@ def _winds_around(rects: Sequence[Rect]) -> bool:
     return len(rects) > 4 and down * across > 3 * sum(height * width for _, _, height, width in rects)
 
 
-def region_map(grid: Grid, factor: tuple[int, int]) -> Array:
+def region_map(grid: Grid, factor: tuple[float, float]) -> Array:
     """int32, shape of the grid: which region a cell is in, −1 for none.
 
     A region of few pixels across counts as the one before it, unless a module begins there that is wide enough.
@@ -100,10 +103,10 @@ def region_map(grid: Grid, factor: tuple[int, int]) -> Array:
     return ids
 
 
-def _without_hairs(ids: Array, factor: tuple[int, int]) -> Array:
+def _without_hairs(ids: Array, factor: tuple[float, float]) -> Array:
     """The map with empty stripes of a few pixels given to the region above or left of them: a border shows better there."""
     for cells, along in zip((ids, ids.T), factor, strict=True):  # views: what is written here is in *ids*
-        for broad in range(1, _HAIR // along + 1):
+        for broad in range(1, min(int(_HAIR // along) + 1, len(cells) - 1)):
             before, after = cells[: -broad - 1], cells[broad + 1 :]
             between = np.all([cells[step : len(cells) - broad - 1 + step] < 0 for step in range(1, broad + 1)], axis=0)
             filled = between & (before >= 0) & (after >= 0) & (before != after)
@@ -131,10 +134,15 @@ def _runs(different: Array) -> Array:
     return np.stack([row + 1, start, stop - start], axis=1)
 
 
+def region_borders(grid: Grid, factor: tuple[float, float]) -> tuple[Array, Array]:
+    """Where a line between regions stands, as ``borders`` has it, in a picture of so many pixels to a cell (high, wide)."""
+    return borders(_without_hairs(region_map(grid, factor), factor))
+
+
 def draw_borders(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[int, int]) -> None:
     """One pixel wide, half seen through, on the first pixel of the lower or right region."""
     high, wide = factor
-    level, upright = borders(_without_hairs(region_map(grid, factor), factor))
+    level, upright = region_borders(grid, factor)
     one = np.ones(len(level), dtype=np.int64)
     boxes = [np.stack([left + level[:, 1] * wide, top + level[:, 0] * high, level[:, 2] * wide, one], axis=1)]
     one = np.ones(len(upright), dtype=np.int64)
@@ -159,16 +167,14 @@ def _as_named(grid: Grid) -> Sequence[Region]:
     return by_module(grid.regions) if len(grid.regions) > _MANY and not grid.labels else grid.regions
 
 
-def draw_names(
-    canvas: Canvas | None, grid: Grid, left: int, top: int, factor: tuple[int, int], size: float = 11
-) -> list[tuple[float, float, float, float]]:
+def draw_names(canvas: Canvas | None, grid: Grid, left: int, top: int, factor: tuple[int, int], size: float = 11) -> list[_Box]:
     """Names of modules where the grid keeps room for them, and of regions, the largest first: beside a region where no weight
     is, else inside it, in its upper left corner on a light ground, where that leaves most of it free; else not at all.
 
     canvas: None where nothing is to be drawn. Returns (left, top, width, height), in pixels, of the names of regions.
     """
     high, wide = factor
-    written: list[tuple[float, float, float, float]] = []
+    written: list[_Box] = []
     named, common = modules_of(grid), shared_prefix([region.name for region in grid.regions])
     if canvas:
         _draw_labels(canvas, grid, left, top, factor, size)
@@ -278,14 +284,14 @@ def draw_marks(
     top: int,
     factor: tuple[int, int],
     size: float,
-    written: Sequence[tuple[float, float, float, float]] = (),
+    written: Sequence[_Box] = (),
 ) -> None:
     """A dotted line where each marked part of a tensor begins, and its text in its upper left corner where there is room.
 
     written: rectangles of pixels under other texts. A mark's stands beside or below those, never over one.
     """
     high, wide = factor
-    taken = list(written)
+    taken = _Written(written)
     names = {region.rects[0][:2]: region.name.split(".") for region in grid.regions if region.rects and grid.marks}
     for mark in grid.marks:
         for place, (row, column, height, width) in enumerate(mark.rects):
@@ -294,29 +300,56 @@ def draw_marks(
                 continue
             dots = [(at, y, 2, 1) for at in range(x, x + across - 1, 5)] + [(x, at, 1, 2) for at in range(y, y + down - 1, 5)]
             canvas.rects(dots, _LINE, alpha=0.45)
-            share = _NAMED if mark.name in names.get((row, column), ()) else _LETTER if len(mark.name) == 1 else _MARKED
+            if place or not mark.name:
+                continue
+            near = taken.over((x, y, across, down))
+            own = names.get((row, column), [])
+            if mark.name in own or f"{mark.name}_weight" in own:
+                share = _NAMED
+                if any(0 <= box[0] - x <= 4 and 0 <= box[1] - y <= 4 for box in near):
+                    continue  # it has its name already
+            else:
+                share = _LETTER if len(mark.name) == 1 else _BEGINS if down < 3 * size * LINE else _MARKED
             choices = [literal(mark.name)]
             word, _, number = mark.name.partition(" ")
-            if word in ("expert", "matrix"):
+            if word in ("expert", "matrix", "row"):  # a number alone is taken for a row's, not for a column's
                 choices.append(literal(number))
-            text, long, own = next(_texts_that_fit(choices, _as_low(size, down), across, down, share), ("", 0.0, size))
-            line = round(own * LINE)
-            if not text or place:
-                continue
-            if share == _NAMED and any(0 <= box[0] - x <= 4 and 0 <= box[1] - y <= 4 for box in written):
-                continue  # it has its name already
-            near = [box for box in taken if not _is_free((x, y, across, down), [box])]
-            edge = float(min(3, max(down - line - 1, 0) // 2, max(across - long, 0) // 2))
-            places = [(x + edge, y + edge)]
-            places += [(box[0] + box[2] + 2, y + edge) for box in near] + [(x + edge, box[1] + box[3] + 2) for box in near]
-            for at_x, at_y in places:
-                box = at_x, at_y, long, line + 1
-                inside = x <= at_x and y <= at_y and at_x + long <= x + across and at_y + line + 1 <= y + down
+            texts = list(_texts_that_fit(choices, _as_low(size, down), across, down, share))
+            beside = [(box[0] + box[2] + 1, None) for box in near] + [(None, box[1] + box[3] + 2) for box in near]
+            for (at_x, at_y), (text, long, points) in product([(None, None), *beside], texts):
+                line = round(points * LINE)
+                edge = float(min(3, max(down - line - 1, 0) // 2, max(across - long, 0) // 2))
+                box = at_x or x + edge, at_y or y + edge, long, line + 1
+                inside = x <= box[0] and y <= box[1] and box[0] + long <= x + across and box[1] + line + 1 <= y + down
                 if inside and _is_free(box, near):
-                    taken.append(box)
+                    taken.add(box)
                     canvas.rects([box], "white", alpha=0.82)
-                    canvas.text(at_x + 4, at_y, text, own, INK, va="top")
+                    canvas.text(box[0] + 4, box[1], text, points, INK, va="top")
                     break
+
+
+class _Written:
+    """Rectangles (left, top, width, height) of pixels under texts, found by where they are."""
+
+    def __init__(self, boxes: Iterable[_Box]) -> None:
+        self._tiles: dict[tuple[int, int], dict[_Box, None]] = {}
+        for box in boxes:
+            self.add(box)
+
+    def add(self, box: _Box) -> None:
+        for tile in self._under(box):
+            self._tiles.setdefault(tile, {})[box] = None
+
+    def over(self, box: _Box) -> list[_Box]:
+        """Those that have a pixel in common with *box*, from the left on."""
+        some = {each for tile in self._under(box) for each in self._tiles.get(tile, ())}
+        return sorted(each for each in some if not _is_free(box, [each]))
+
+    @staticmethod
+    def _under(box: _Box) -> Iterator[tuple[int, int]]:
+        x, y, width, height = box
+        rows = range(int(y // _TILE), int((y + height) // _TILE) + 1)
+        yield from product(rows, range(int(x // _TILE), int((x + width) // _TILE) + 1))
 
 
 def _texts_that_fit(
@@ -333,10 +366,10 @@ def _texts_that_fit(
 
 def _as_low(size: float, height: float) -> float:
     """The size of a text in a box of *height* pixels: somewhat smaller where the box is low."""
-    return max(min(size, (height - 2) / LINE), _SMALLEST * size)
+    return max(min(size, (height - 2) / LINE), min(_SMALLEST * size, _PIXELS))
 
 
-def _is_free(box: tuple[float, float, float, float], others: Sequence[tuple[float, float, float, float]]) -> bool:
+def _is_free(box: _Box, others: Sequence[_Box]) -> bool:
     """True where a rectangle (left, top, width, height) has no pixel in common with one of *others*."""
     x, y, width, height = box
     return all(
@@ -422,12 +455,12 @@ class BandLabels:
 
     def __init__(self, grid: Grid, height: int, factor: int, size: float) -> None:
         self.size = size
-        self.what = "tensors"
+        self.what = "tensor"
         columns = grid.shape[1]
         named, self.left_out = _named(_bands(grid.regions, columns, factor), size * 1.25, height)
         joined = by_module(grid.regions)
         if self.left_out and 1 < len(joined) < len(grid.regions):
-            self.what = "modules"
+            self.what = "module"
             named, self.left_out = _named(_bands(joined, columns, factor), size * 1.25, height)
         places = _spread([(first + last) / 2 for first, last, _ in named], size * 1.25, height)
         self.labels = [

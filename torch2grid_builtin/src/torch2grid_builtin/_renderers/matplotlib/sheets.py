@@ -13,6 +13,7 @@ from torch2grid_builtin._renderers.matplotlib.canvas import CURVES, FAINT, INK, 
 from torch2grid_builtin._renderers.matplotlib.drawings import MARGIN, Heading, SharedLegend, drawing_of
 from torch2grid_builtin._renderers.matplotlib.heatmap import cell_pixels
 from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Scale, Sizes, finite_range, padded
+from torch2grid_builtin._renderers.matplotlib.regions import draw_marks
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
 from torch2grid_builtin._renderers.numbers import number, numbers, over_bars
 from torch2grid_core import Page, Style
@@ -21,11 +22,12 @@ from torch2grid_core.pages import Band, Heatmap, Histogram
 
 Array = np.ndarray[Any, Any]
 _SIZES = ((16, 112, 8), (40, 64, 6), (100, 40, 4), (1 << 60, 22, 3))  # rows up to which, pixels of a picture, between them
-_TEXT, _NAME = 10.5, 200
+_TEXT, _MARK, _NAME = 10.5, 9.5, 200
 _BETWEEN = 16  # pixels between panels with titles
 _LEAST = 46  # pixels of a column, so that the head of one can be read
 _WITHIN = 4  # pixels between columns that share a head
-_STACKED = 5  # pixels between vectors one above the other
+_APART, _PARTS = 12, 32  # and between heads, and parts of a table
+_TALL, _SLENDER = 2600, 1.4  # pixels down from which a table is broken, if it is so many times as high as wide
 _BEYOND, _AT_END = "#8e5ea2", 3  # bars of what lies beyond a histogram: colour, pixels across
 _BAR = (0.35, 0.5, 0.63)
 _SHADES = ((0.86, 0.9, 0.94), (0.66, 0.77, 0.86), (0.45, 0.61, 0.75))
@@ -50,6 +52,7 @@ class _Picture(Drawing):
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
         if self.panel.grid.values.size:
             canvas.cells(left, top, paint(self.panel.grid, self.panel.scale, self.style.colormap, self.style.dark), self.factor)
+            draw_marks(canvas, self.panel.grid, left, top, self.factor, _MARK)
 
 
 class _Bars(Drawing):
@@ -174,6 +177,8 @@ class _Heads:
     def __init__(self, columns: Sequence[int], page: Page, own: Mapping[int, int], within: int) -> None:
         names = [page.column_names[column] if column < len(page.column_names) else "" for column in columns]
         note = page.column_notes[columns[0]] if columns[0] < len(page.column_notes) else ""
+        if len(kinds := _scale_kinds(page)) == 1:  # the legend says it of all
+            note = ", ".join(part for part in note.split(", ") if part != kinds[0])
         self.columns, self.numbers = columns, list[str]()
         name = names[0]
         if (at := _differing(names[0], names[-1])) is not None:
@@ -185,6 +190,11 @@ class _Heads:
         self.wide = max(taken, math.ceil(text), _LEAST)
         self.lines = [(line, True) for line in wrap(literal(name), self.wide, _TEXT, lines=3)]
         self.lines += [(line, False) for line in wrap(literal(note), self.wide, _TEXT, lines=4)]
+
+
+def _scale_kinds(page: Page) -> list[str]:
+    """``linear`` or ``asinh``, or both, of the pictures on a page."""
+    return sorted({panel.scale.kind for panel in page.panels if isinstance(panel, Heatmap)}, reverse=True)
 
 
 def _differing(one: str, other: str) -> int | None:
@@ -218,9 +228,9 @@ def _places(page: Page, run: Sequence[int]) -> set[int | None]:
 
 
 class _Table:
-    """Rows with names, under the names of the columns and what they share.
+    """Rows with names, under the names of the columns and what they share: a column for each kind.
 
-    Columns of vectors that stand side by side are one above the other where the rows are high.
+    A long one is in parts side by side, each under the names of all columns.
     """
 
     def __init__(self, page: Page, rows: Sequence[int], panels: dict[tuple[int, int], Any], style: Style) -> None:
@@ -229,66 +239,35 @@ class _Table:
         runs = _sharing(page, columns)
         _, pixels, self.gap = next(each for each in _SIZES if max(len(rows), len(columns)) <= each[0])
         counts = _heights(page, panels, runs)
-        self.names = [(row, fit(literal(page.row_names[row]), _NAME, _TEXT)) for row in rows]
-        self.before = max(text_width(name, _TEXT) for _, name in self.names) + 10
+        self.names = {row: fit(literal(page.row_names[row]), _NAME, _TEXT) for row in rows}
+        self.before = max(text_width(name, _TEXT) for name in self.names.values()) + 10
         self.drawings = {
             place: self._bare(panel, style, pixels, counts[place[1]]) for place, panel in panels.items() if place[0] in inside
         }
-        own = {column: max(each.width for place, each in self.drawings.items() if place[1] == column) for column in columns}
+        self.own = {
+            column: max(each.width for place, each in self.drawings.items() if place[1] == column) for column in columns
+        }
         bars = any(isinstance(each, _Bars) for each in self.drawings.values())
         self.within = 2 * _AT_END + _WITHIN if bars else _WITHIN  # what is beyond bars is drawn beside them
-        self.heads = [_Heads(run, page, own, self.within) for run in runs]
-        self.own = own
-        self.stacks = self._stacked(panels, rows)
+        self.heads = [_Heads(run, page, self.own, self.within) for run in runs]
         self.line = round(_TEXT * LINE)
-        self.over = self.line * max(sum(len(head.lines) for head in stack) + bool(stack[0].numbers) for stack in self.stacks)
-        self.over += 6
-        self.high = {row: self._height(row) for row in rows}
-        self.width = self.before + sum(max(head.wide for head in stack) + 12 for stack in self.stacks)
-        self.height = self.over + sum(self.high.values()) + self.gap * (len(rows) - 1)
+        self.over = self.line * max(len(head.lines) + bool(head.numbers) for head in self.heads) + 6
+        self.high = {row: max(each.height for place, each in self.drawings.items() if place[0] == row) for row in rows}
+        self.part = self.before + sum(head.wide for head in self.heads) + _APART * (len(self.heads) - 1)
+        self.parts = self._in_parts()
+        self.width = len(self.parts) * (self.part + _PARTS) - _PARTS
+        self.height = self.over + max(map(self._down, self.parts))
 
-    def _stacked(self, panels: Mapping[tuple[int, int], Any], rows: Sequence[int]) -> list[list[_Heads]]:
-        """The heads, those of vectors side by side as stacks that are about as high as a row."""
-        most = {
-            head.columns[0]: max(each.height for place, each in self.drawings.items() if place[1] in head.columns)
-            for head in self.heads
-        }
-        usual = sorted(max(each.height for place, each in self.drawings.items() if place[0] == row) for row in rows)
-        found: list[list[_Heads]] = []
-        after_low = False
-        for head in self.heads:
-            low = len(head.columns) == 1 and all(
-                isinstance(panel, Heatmap) and panel.grid.shape[0] == 1
-                for place, panel in panels.items()
-                if place[0] in set(rows) and place[1] == head.columns[0]
-            )
-            height = most[head.columns[0]] + _STACKED
-            if low and after_low and len(found[-1]) < min((usual[len(usual) // 2] + _STACKED) // height, 4):
-                found[-1].append(head)
-            else:
-                found.append([head])
-            after_low = low
-        return found
+    def _down(self, rows: Sequence[int]) -> int:
+        """The pixels that *rows* take, one below the other."""
+        return sum(self.high[row] for row in rows) + self.gap * (len(rows) - 1)
 
-    def _height(self, row: int) -> int:
-        """In pixels, of the highest stack."""
-        return max(self._heights_in(stack, row)[-1] for stack in self.stacks)
-
-    def _heights_in(self, stack: Sequence[_Heads], row: int) -> list[int]:
-        """Where each column of a stack begins in a row, and where the last ends."""
-        if len(stack) == 1:
-            return [
-                0,
-                max(
-                    (self.drawings[row, column].height for column in stack[0].columns if (row, column) in self.drawings),
-                    default=0,
-                ),
-            ]
-        each = max(
-            drawing.height for (_, column), drawing in self.drawings.items() if any(column in head.columns for head in stack)
-        )
-        starts = [place * (each + _STACKED) for place in range(len(stack))]
-        return [*starts, starts[-1] + each]
+    def _in_parts(self) -> list[list[int]]:
+        """The rows in parts about as high as each other, as many as keep the table from being much higher than wide."""
+        rows, whole = list(self.high), self._down(list(self.high))
+        count = next(each for each in range(1, len(rows) + 1) if whole / each <= max(_TALL, _SLENDER * each * self.part))
+        size = math.ceil(len(rows) / count)
+        return [rows[start : start + size] for start in range(0, len(rows), size)]
 
     @staticmethod
     def _bare(panel: Any, style: Style, pixels: int, most: float) -> Drawing:
@@ -299,39 +278,36 @@ class _Table:
         return _Words(getattr(panel, "text", type(panel).__name__), pixels)
 
     def draw(self, canvas: Canvas, left: int, top: int) -> None:
+        for place, rows in enumerate(self.parts):
+            self._draw_part(canvas, rows, left + place * (self.part + _PARTS), top)
+
+    def _draw_part(self, canvas: Canvas, rows: Sequence[int], left: float, top: int) -> None:
         starts: dict[int, tuple[float, float]] = {}  # of each column, where it begins, and its width
-        x: float = left + self.before
-        for stack in self.stacks:
-            lines = [line for head in stack for line in head.lines]
-            y = top + self.over - 6 - self.line * (len(lines) + bool(stack[0].numbers))
-            for text, is_name in lines:
+        x = left + self.before
+        for head in self.heads:
+            y = top + self.over - 6 - self.line * (len(head.lines) + bool(head.numbers))
+            for text, is_name in head.lines:
                 canvas.text(x, y, text, _TEXT, INK if is_name else MUTED, va="top")
                 y += self.line
-            for head in stack:
-                across = x
-                for place, column in enumerate(head.columns):
-                    if head.numbers:
-                        canvas.text(
-                            across, y, fit(head.numbers[place], self.own[column] + self.within, _TEXT), _TEXT, MUTED, va="top"
-                        )
-                    starts[column] = (across, head.wide if len(head.columns) == 1 else self.own[column])
-                    across += self.own[column] + self.within
-            x += max(head.wide for head in stack) + 12
-        y, free = top + self.over, -math.inf
-        for row, name in self.names:
+            across = x
+            for place, column in enumerate(head.columns):
+                if head.numbers:
+                    room = self.own[column] + self.within
+                    canvas.text(across, y, fit(head.numbers[place], room, _TEXT), _TEXT, MUTED, va="top")
+                starts[column] = (across, head.wide if len(head.columns) == 1 else self.own[column])
+                across += self.own[column] + self.within
+            x += head.wide + _APART
+        free = -math.inf
+        y = top + self.over
+        for row in rows:
             middle = y + self.high[row] / 2
             if middle >= free:
-                canvas.text(left + self.before - 10, middle, name, _TEXT, MUTED, ha="right", va="middle")
+                canvas.text(left + self.before - 10, middle, self.names[row], _TEXT, MUTED, ha="right", va="middle")
                 free = middle + self.line
-            for stack in self.stacks:
-                downs = self._heights_in(stack, row)
-                for down, head in zip(downs, stack, strict=False):
-                    for column in head.columns:
-                        if (drawing := self.drawings.get((row, column))) is None:
-                            continue
-                        room = drawing.height if len(stack) > 1 else downs[-1]
-                        at = y + (self.high[row] - downs[-1]) // 2 + down + (room - drawing.height) // 2
-                        drawing.draw(canvas, round(starts[column][0]), at, round(min(drawing.width, starts[column][1])))
+            for column, (first, wide) in starts.items():
+                if (drawing := self.drawings.get((row, column))) is not None:
+                    down = y + (self.high[row] - drawing.height) // 2
+                    drawing.draw(canvas, round(first), down, round(min(drawing.width, wide)))
             y += self.high[row] + self.gap
 
 
@@ -411,9 +387,8 @@ def draw_sheet(page: Page, style: Style) -> Canvas:
     inner = max(360, *(part.width for part in parts))
     heading = Heading(page.title, inner)
     heatmaps = any(isinstance(panel, Heatmap) for panel in page.panels)
-    kinds = sorted({panel.scale.kind for panel in page.panels if isinstance(panel, Heatmap)}, reverse=True)
     limits = "limits: at the head of each column" if any(page.row_names) else "each picture has its own limits"
-    note = f"{limits}, {' or '.join(kinds)}"
+    note = f"{limits}, {' or '.join(_scale_kinds(page))}"
     legend = SharedLegend(page.panels, style, inner, note) if heatmaps else None
     said = [line for text in _bands_said(page) for line in wrap(text, inner, _TEXT, lines=3)]
     line = round(_TEXT * LINE)

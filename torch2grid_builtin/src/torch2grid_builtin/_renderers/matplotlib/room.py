@@ -1,0 +1,242 @@
+"""Texts of axes as there is room for them: smaller, shorter, fewer, or none; no two touch."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.font_manager import FontProperties
+from matplotlib.ticker import AsinhLocator, FixedLocator, LogLocator, MaxNLocator
+from matplotlib.transforms import Bbox
+
+from torch2grid_builtin._renderers.matplotlib.canvas import LOST
+from torch2grid_builtin._renderers.matplotlib.panel import Scale
+from torch2grid_builtin._renderers.matplotlib.text import fit, wrap
+from torch2grid_core.text import visible
+
+_PAD = 4  # pixels between a panel with its labels and its neighbours
+_ROUNDS = 3  # other ticks need other room
+SMALLEST, CLOSE = 5.0, 1.2  # points of a name, and from one to the next in sizes of it
+_LEAST = 0.3  # of the length of its cell that a panel keeps, however long its labels are
+_LETTERS = 8  # of a name that is shortened, at least
+_APART = 34  # pixels between two ticks of an asinh axis, at least
+_TOUCH = 1.0  # pixels by which boxes of texts may overlap: they are wider than the letters
+_COVERS = 0.4  # of its axes that a legend may cover
+
+
+def set_title(ax: Axes, text: str, room: float, sizes: Sequence[str], lines: int) -> None:
+    """The title in the first of *sizes* in which it fits *room* pixels on so many lines, else in the last, fitted."""
+    for size in sizes:
+        pixels = FontProperties(size=size).get_size_in_points() * ax.figure.dpi / 72
+        found = wrap(visible(text, 2000), room, pixels, lines=100)
+        if len(found) <= lines:
+            break
+    else:
+        found = wrap(visible(text, 2000), room, pixels, lines=lines)
+    ax.set_title("\n".join(found), parse_math=False, fontsize=size)
+
+
+class Place:
+    """Where axes are inside others: (left, bottom, width, height) in shares of these. A locator of matplotlib's."""
+
+    def __init__(self, ax: Axes, bounds: tuple[float, float, float, float]) -> None:
+        self.ax, self.bounds = ax, bounds
+
+    def __call__(self, inner: Any, renderer: Any) -> Bbox:
+        return Bbox.from_bounds(*self.bounds).transformed(self.ax.transAxes - inner.figure.transSubfigure)
+
+
+class BentLocator(AsinhLocator):
+    """Round values on an asinh axis, as far from each other as their texts need."""
+
+    apart = 1.0
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        axis: Any = self.axis
+        box, level = axis.axes.get_window_extent(), axis.axis_name == "x"
+        scale = Scale(vmin, vmax, 0, box.width if level else box.height, bend=self.linear_width)
+        return scale.ticks(self.apart * _APART * axis.axes.figure.dpi / 100 * (1 if level else 0.6))
+
+
+def fill_cell(inner: Axes, ax: Axes, cell: tuple[float, float, float, float]) -> None:
+    """Move *inner* so that it fills its *cell* of *ax* together with its title, ticks and labels.
+
+    Where these would leave it little of its width, or height, it loses there first the name of its axis, then long names at its
+    ticks are shortened, then the ticks have none, and at last it has no title.
+    """
+    place = Bbox.from_bounds(*cell).transformed(ax.transAxes)
+    narrow = _too_narrow(inner, ax, cell)
+    for give_up in (_name, _long_names, _ticks, _title):
+        for line, room in ((inner.xaxis, place.height), (inner.yaxis, place.width)):
+            if line.axis_name in narrow:
+                give_up(line, room)
+        if narrow:
+            narrow = _too_narrow(inner, ax, cell)
+    inner.get_tightbbox()  # so that its size is that of its place
+
+
+def _too_narrow(inner: Axes, ax: Axes, cell: tuple[float, float, float, float]) -> set[str]:
+    """Move *inner* as its labels, somewhat smaller if need be, let it.
+
+    Returns the axes, ``x`` and ``y``, beside which these take too much.
+    """
+    left, bottom, width, height = cell
+    shares = ax.transAxes.inverted()
+    pad = Bbox.from_bounds(0, 0, _PAD, _PAD).transformed(shares)
+    bounds = (left + 0.1 * width, bottom + 0.2 * height, 0.8 * width, 0.6 * height)
+    inner.set_axes_locator(Place(ax, bounds))
+    across, down, narrow = [pad.width, pad.width], [pad.height, pad.height], set[str]()
+    for _ in range(_ROUNDS):
+        narrow.clear()
+        everything = inner.get_tightbbox()
+        if everything is None:
+            return set()
+        taken, own = everything.transformed(shares), Bbox.from_bounds(*bounds)
+        across = [max(across[0], own.x0 - taken.x0 + pad.width), max(across[1], taken.x1 - own.x1 + pad.width)]
+        down = [max(down[0], own.y0 - taken.y0 + pad.height), max(down[1], taken.y1 - own.y1 + pad.height)]
+        for axis, sides, length in (("y", across, width), ("x", down, height)):
+            most = (1 - _LEAST) * length / sum(sides)
+            if most < 1:
+                narrow.add(axis)
+                sides[:] = [side * most for side in sides]
+                _smaller(inner, axis, most)
+        bounds = (left + across[0], bottom + down[0], width - sum(across), height - sum(down))
+        inner.set_axes_locator(Place(ax, bounds))
+    return narrow
+
+
+def _name(line: Any, room: float) -> None:
+    line.set_label_text("")
+
+
+def _long_names(line: Any, room: float) -> None:
+    """Names at ticks, shortened to what a third of *room* pixels holds."""
+    labels = line.get_ticklabels()
+    if isinstance(line.get_major_locator(), FixedLocator) and labels and (line.axis_name == "y" or labels[0].get_rotation()):
+        pixels = labels[0].get_fontsize() * line.axes.figure.dpi / 72
+        _set_names(line, labels, [fit(each.get_text(), max(room / 3, _LETTERS * 0.6 * pixels), pixels) for each in labels])
+
+
+def _ticks(line: Any, room: float) -> None:
+    line.axes.tick_params(**{"labelbottom" if line.axis_name == "x" else "labelleft": False})
+
+
+def _title(line: Any, room: float) -> None:
+    """A title takes of the height alone."""
+    if line.axis_name == "x":
+        line.axes.set_title("")
+
+
+def _smaller(ax: Axes, axis: Any, factor: float) -> None:
+    """The names along *axis*, ``x`` or ``y``, at a smaller size."""
+    names = ax.get_xticklabels() if axis == "x" else ax.get_yticklabels()
+    if names:
+        ax.tick_params(axis=axis, labelsize=max(SMALLEST, float(names[0].get_fontsize()) * factor))
+
+
+def _set_names(line: Any, labels: Sequence[Any], texts: Sequence[str], step: int = 1) -> None:
+    """Other *texts* at the ticks of an axis, of each *step* ticks one; what tells of NaN stays, in its colour."""
+    kept = [
+        (place, text, label.get_color())
+        for index, (place, text, label) in enumerate(zip(line.get_ticklocs(), texts, labels, strict=True))
+        if index % step == 0 or label.get_color() == LOST
+    ]
+    rotation = labels[0].get_rotation()
+    line.set_ticks([each[0] for each in kept], labels=[each[1] for each in kept], parse_math=False, rotation=rotation)
+    for (_, _, color), label in zip(kept, line.get_ticklabels(), strict=True):
+        label.set_color(color)
+
+
+def keep_apart(ax: Axes) -> None:
+    """Of the texts of *ax* and of the axes in it, those that touch others of more importance are fewer, or none."""
+    every: list[Any] = [ax, *ax.child_axes]
+    for each in every:
+        each.get_tightbbox()  # so that all is where it will be drawn
+    for each in every:
+        if each.axison:
+            _ticks_apart(each.xaxis)
+            _ticks_apart(each.yaxis)
+    kept: list[Bbox] = []
+    groups = sorted((group for each in every for group in _groups(each)), key=lambda group: group[0])  # stable
+    for _, boxes, leave_out in groups:
+        if any(_touch(box, other) for box in boxes for other in kept):
+            leave_out()
+        else:
+            kept += boxes
+
+
+def _groups(ax: Axes) -> Iterator[tuple[int, list[Bbox], Callable[[], Any]]]:
+    """Texts that are there together or not at all: how little they matter, their boxes, and what leaves them out."""
+    if ax.get_title():
+        yield (0 if ax.child_axes else 1), [ax.title.get_window_extent()], lambda: ax.set_title("")
+    if (legend := ax.get_legend()) is not None:
+        box = legend.get_window_extent()
+        whole = ax.get_window_extent()
+        covers = box.width * box.height > _COVERS * whole.width * whole.height and ax.axison
+        if covers:
+            legend.remove()
+        else:
+            yield 3, [box], legend.remove
+    for text in ax.texts:
+        yield 5, [text.get_window_extent()], text.remove
+    if not ax.axison:
+        return
+    for line in (ax.xaxis, ax.yaxis):
+        if boxes := [label.get_window_extent() for label in shown_labels(line)]:
+            yield 2, boxes, partial(_ticks, line, 0)
+        if line.label.get_text():
+            yield 4, [line.label.get_window_extent()], partial(_name, line, 0)
+
+
+def shown_labels(line: Any) -> list[Any]:
+    """The texts at the ticks of an axis that are drawn."""
+    low, high = sorted(line.get_view_interval())
+    some = zip(line.get_ticklocs(), line.get_ticklabels(), strict=False)
+    return [label for place, label in some if label.get_visible() and label.get_text() and low <= place <= high]
+
+
+def _touch(one: Bbox, other: Bbox) -> bool:
+    wide, high = min(one.x1, other.x1) - max(one.x0, other.x0), min(one.y1, other.y1) - max(one.y0, other.y0)
+    return bool(wide > _TOUCH and high > _TOUCH)
+
+
+def _are_apart(line: Any) -> bool:
+    boxes = [label.get_window_extent() for label in shown_labels(line)]
+    return not any(_touch(one, other) for one, other in itertools.pairwise(boxes))
+
+
+def _ticks_apart(line: Any) -> None:
+    """Ticks of an axis so few, or their names so small, that no two touch."""
+    locator = line.get_major_locator()
+    if isinstance(locator, FixedLocator) and (labels := line.get_ticklabels()):
+        _named_apart(line, labels)
+    for count in range(6, 0, -1):
+        if _are_apart(line):
+            return
+        if isinstance(locator, BentLocator):
+            locator.apart *= 1.5
+        elif isinstance(locator, MaxNLocator):
+            locator.set_params(nbins=count)
+        elif isinstance(locator, LogLocator):
+            locator.set_params(numticks=count + 1)
+        elif isinstance(locator, FixedLocator) and (labels := line.get_ticklabels()):
+            _set_names(line, labels, [each.get_text() for each in labels], 2)
+    if not _are_apart(line):
+        _ticks(line, 0)
+
+
+def _named_apart(line: Any, labels: Sequence[Any]) -> None:
+    """Names upright or below one another, no larger than a line for each; of too many some."""
+    level = line.axis_name == "x"
+    if level and not labels[0].get_rotation():
+        return
+    box = line.axes.get_window_extent()
+    size = (box.width if level else box.height) * 72 / line.axes.figure.dpi / len(labels) / CLOSE
+    step = max(1, math.ceil(SMALLEST / size)) if size > 0 else 1
+    if step > 1:
+        _set_names(line, labels, [each.get_text() for each in labels], step)
+    line.axes.tick_params(axis=line.axis_name, labelsize=min(labels[0].get_fontsize(), max(size * step, SMALLEST)))
