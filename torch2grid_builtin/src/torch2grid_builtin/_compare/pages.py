@@ -16,12 +16,12 @@ from torch2grid_builtin._compare.quantised import Quantised
 from torch2grid_builtin._compare.two import Comparison, as_json, totals
 from torch2grid_builtin._views.describing import about, figure_text, tensor_title
 from torch2grid_builtin._views.grid import whole_model_run
-from torch2grid_builtin._views.histogram import bar_edges, plain_histogram
+from torch2grid_builtin._views.histogram import overlaid, plain_histogram
 from torch2grid_builtin._views.layers import axis_indices, axis_names
 from torch2grid_builtin._views.matrices import matrix_of
 from torch2grid_core import Checkpoint, Grid, GridTransformer, LazyTensor, Need, Page, PluginManager, Settings, View
-from torch2grid_core.measures import Distribution, Of, Raster, Summary, Transformed
-from torch2grid_core.pages import Bar, Heatmap, Line, Table, Text
+from torch2grid_core.measures import Of, Raster, Summary, Transformed
+from torch2grid_core.pages import Bar, Heatmap, Table
 from torch2grid_core.text import counted, human_count, percentage, shape_text, visible
 
 COLUMNS = ("Tensor", "Shape", "Dtype", "‖Δ‖/‖A‖", "Cosine", "Max |Δ|", "Changed%", "Stable rank", "What")
@@ -31,7 +31,6 @@ ERROR_FORMATS = {"Relative error": ".3e", "SNR (dB)": ".1f", "Max |Δ|": ".3e"}
 FOLDER = "compare"
 ATLASES = ("atlas", "layer_separated")  # the first that is installed draws Δ of the whole model
 PAIR_CELLS = 512  # a side of each of the panels of one tensor
-_BARS = 80
 _CHANGE, _SHARE = "‖Δ‖/‖A‖", "share of weights changed"
 _ERROR = "relative error"
 _TITLES = {_CHANGE: "relative change ‖Δ‖/‖A‖", _SHARE: _SHARE, _ERROR: "relative error ‖Δ‖/‖original‖"}
@@ -81,7 +80,7 @@ class PairPages(View):
         what = "Quantisation error Δ = B − A" if codes else "Δ = B − A"
         panels.append(limits.heatmap(difference, title=f"{what}, on the scale of A and B", **axes))
         panels.append(run.heatmap(difference, title=f"{'Quantisation error' if codes else 'Δ'} on a scale of its own", **axes))
-        both = _overlaid(results["of a"], results["of b"], tensor)
+        both = overlaid({"A": results["of a"], "B": results["of b"]}, tensor.dtype)
         changes = plain_histogram(results["of d"], tensor.dtype, "Δ", "unchanged")
         yield Page(
             f"{tensor.name}_delta",
@@ -118,24 +117,6 @@ def _figures(delta: Delta) -> str:
     if delta.rank is not None:
         facts.append(f"stable rank {delta.rank.stable:.1f}")
     return ", ".join([*broken, f"the others: {', '.join(facts)}"] if broken else facts)
-
-
-def _overlaid(a: Distribution, b: Distribution, tensor: LazyTensor) -> Line | Text:
-    """The two distributions as lines over the same bars."""
-    both = Distribution().merge(a).merge(b)
-    left_out = [
-        f"{count:,} {what} in {side}"
-        for side, each in (("A", a), ("B", b))
-        for count, what in ((each.nan, "NaN"), (each.posinf + each.neginf, "Inf"))
-        if count
-    ]
-    if not both.finite:
-        return Text(f"No weight is finite: {', '.join(left_out)}.", title="A and B")
-    edges = bar_edges(both, tensor.dtype, _BARS, 0.0005, whole=False)
-    middle = (edges[1:] + edges[:-1]) / 2
-    counts = {name: each.histogram(edges)[0].astype(np.float64) for name, each in (("A", a), ("B", b)) if each.finite}
-    title = "Weights of A and B, in the same bars" + (f" (not drawn: {', '.join(left_out)})" if left_out else "")
-    return Line(middle, counts, title=title, xlabel="weight", ylabel="count")
 
 
 @dataclass(frozen=True)

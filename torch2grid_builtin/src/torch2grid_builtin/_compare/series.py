@@ -124,7 +124,7 @@ def _bars(known: Sequence[Distribution], dtype: np.dtype[Any]) -> tuple[Array, f
         both = Distribution()
         for each in known:
             both.merge(each)
-        return bar_edges(both, dtype, _BARS, 0.001, whole=False), 0.0
+        return bar_edges(both, dtype, _BARS, 0.0, whole=False, ends=(both.min, both.max)), 0.0
     low, high = min(each.min for each in known), max(each.max for each in known)
     bend = max(min(spreads), max(abs(low), abs(high)) * _NARROW)
     ends = np.arcsinh(np.array([low, high]) / bend)
