@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from tests.support.tools import torch2grid
 
 import torch2grid as t2g
 from torch2grid_builtin._compare.figures import in_colors
@@ -22,6 +24,9 @@ from torch2grid_core.pages import Heatmap
     [
         (("step_100", "step_20", "step_3"), ["step 3", "step 20", "step 100"]),
         (("checkpoint-10", "checkpoint-5", "checkpoint-200"), ["step 5", "step 10", "step 200"]),
+        (("epoch=3-step=1200", "epoch=10-step=400"), ["step 400", "step 1200"]),
+        (("epoch_10", "epoch_9"), ["epoch 9", "epoch 10"]),
+        (("step_1234568", "step_1234567"), ["step 1234567", "step 1234568"]),
         (("step_1a", "step_2", "other"), ["other.safetensors", "step_1a.safetensors", "step_2.safetensors"]),
     ],
 )
@@ -30,7 +35,31 @@ def test_snapshots_are_called_by_their_steps(tmp_path: Path, names: tuple[str, .
     paths = [tmp_path / f"{name}.safetensors" for name in names]
     for path in paths:
         save_file({"fc.weight": generator.standard_normal((8, 8)).astype(np.float32)}, path)
-    assert list(in_order([t2g.load(each) for each in paths]).labels) == labels
+    ordered = in_order([t2g.load(each) for each in paths])
+    assert list(ordered.labels) == labels
+    if ordered.unit == "snapshot":
+        assert ordered.said == "ordered by name: neither the files nor their names state a step of each"
+        assert ordered.steps == tuple(range(len(paths)))
+    else:
+        assert ordered.said == f"ordered by {ordered.unit} in their names"
+        assert [f"{ordered.unit} {int(step)}" for step in ordered.steps] == labels
+    backwards = in_order(ordered.checkpoints[::-1], given=True)
+    assert (backwards.labels, backwards.steps) == (ordered.labels[::-1], tuple(range(len(paths))))
+    assert in_order(ordered.checkpoints, given=True).steps == ordered.steps
+
+
+def test_the_order_is_said_once(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for name in ("one", "two", "three"):
+        save_file({"fc.weight": generator.standard_normal((8, 8)).astype(np.float32)}, tmp_path / f"{name}.safetensors")
+    done = torch2grid("compare", ".", "-o", "out", cwd=tmp_path)
+    said = "ordered by name: neither the files nor their names state a step of each"
+    assert (done.stdout + done.stderr).count(said) == 1
+    files = json.loads((tmp_path / "out" / "index.json").read_text())["files"]
+    assert not [path for path, facts in files.items() if said in facts["title"]]
+    assert files["series_trends.png"]["title"].startswith("3 checkpoints · one.safetensors … two.safetensors")
+    report = json.loads(torch2grid("compare", ".", "--format", "json", "-q", cwd=tmp_path).stdout)
+    assert (report["order"], report["unit"], report["steps"]) == (said, "snapshot", [0, 1, 2])
 
 
 def colored(values: list[list[float]]) -> Heatmap:

@@ -319,7 +319,7 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
         raise UsageError(f"{models[0]} is one checkpoint; a comparison takes two or more, or a folder of them")
     ordered = in_order(found)
     if not asked.settings.quiet:
-        click.echo(f"{len(found)} checkpoints, {ordered.said}: {', '.join(ordered.labels)}", err=True)
+        click.echo(f"{len(found)} checkpoints: {', '.join(ordered.labels)}", err=True)
     view = Frames(transformer, ordered.labels)
     in_report = targets.whole and output.prepare.formats[0] in ANIMATED
     views: list[View] = [view] if targets.films or asked.atlas or in_report else []
@@ -332,7 +332,7 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
         for first in (*series.firsts, series.explosion):
             if first is not None and not asked.settings.quiet:
                 click.echo(first.text, err=True)
-        _write(series, Quantity(), f"{len(found)} checkpoints · {ordered.said}", targets, asked, view)
+        _write(series, Quantity(), "", targets, asked, view)
         if in_report or (asked.atlas and targets.drawn):
             for page in frames:
                 output.add(page, view)

@@ -376,7 +376,7 @@ def overview_page(comparison: Comparison, names: Names) -> Page | None:
     if comparison.quantised is not None:
         coded, original = (names.b, names.a) if comparison.quantised.side == "b" else (names.a, names.b)
         of = f"Quantisation error of {coded}, relative to {original}"
-    title = ", ".join([of, *broken])
+    title = " · ".join([of, ", ".join(broken)] if broken else [of])
     return Page("compare_overview", title, tuple(panel for panel in panels if panel is not None))
 
 
@@ -400,7 +400,7 @@ def _by_layer(comparison: Comparison, kinds: Mapping[str, Mapping[int, str]], wh
     if not _tells(comparison, names, what):
         return None
     figures = {name: _figure(comparison, name, what) for name in names}
-    lost = {name for name in names if comparison.deltas[name].broken}
+    lost = {name for name in names if math.isnan(figures[name])}  # how many weights changed is known of NaN and Inf, too
     return layers_and_kinds(kinds, figures, lost, what, f"By layer and kind of tensor: {_TITLES[what]}")
 
 

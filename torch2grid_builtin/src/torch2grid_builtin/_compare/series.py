@@ -11,7 +11,7 @@ import numpy as np
 
 from torch2grid_builtin._compare.delta import DeltaCollector, DeltaOf, minus
 from torch2grid_builtin._compare.match import match
-from torch2grid_builtin._compare.order import Ordered
+from torch2grid_builtin._compare.order import Ordered, step_text
 from torch2grid_builtin._views.grid import whole_model_run
 from torch2grid_builtin._views.histogram import LEVELS, bar_edges
 from torch2grid_builtin._views.units import dead_units, has_units
@@ -452,7 +452,7 @@ def recorded_series(checkpoint: Checkpoint) -> tuple[Series, str]:
     if not distributions:
         raise LoadError(whole.source, "is a recording of no gradients", "record again")
     tracks = recorded_tracks(distributions, norms)
-    labels = tuple(f"step {step:g}" for step in steps.tolist())
+    labels = tuple(f"step {step_text(step)}" for step in steps.tolist())
     ordered = Ordered((checkpoint,), tuple(steps.tolist()), labels, "as recorded", "step")
     vectors = frozenset(name for name in tracks if name.endswith("bias"))  # by name: shapes are not recorded
     title = f"Gradients of {_some(len(tracks), 'parameter')} at {_some(len(labels), 'step')}"

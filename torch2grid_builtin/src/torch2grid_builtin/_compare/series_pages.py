@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin._compare.figures import by_kind, in_colors, short
+from torch2grid_builtin._compare.order import SNAPSHOT, step_text
 from torch2grid_builtin._compare.series import First, Series, Track
 from torch2grid_builtin._optimizers import USUAL
 from torch2grid_builtin._views.histogram import LEVELS
 from torch2grid_core import Page
 from torch2grid_core.pages import Band, Heatmap, Line, Ridges, Table, Text
-from torch2grid_core.text import visible
+from torch2grid_core.text import counted, visible
 
 Array = np.ndarray[Any, Any]
 SHOWN = 8  # lines in one diagram: more cannot be told apart
@@ -138,6 +139,8 @@ def _table_in_colors(
     first = int(figure == "ratio" and all(np.isnan(track.ratio[0]) for track in tracks.values()))  # nothing came before
     values = {name: np.asarray(getattr(track, figure), np.float64)[first:] for name, track in tracks.items()}
     lost = {name: (track.nan + track.inf)[first:] > 0 for name, track in tracks.items()}
+    if figure == "dead":  # a unit is dead or not, whatever others hold
+        lost = {name: each & np.isnan(values[name]) for name, each in lost.items()}
     known = [name for name in tracks if np.isfinite(values[name]).any()]
     if not known or values[known[0]].size == 0:
         return None
@@ -161,7 +164,7 @@ def _table_in_colors(
 def _columns(series: Series) -> tuple[Sequence[str], str]:
     """What each snapshot is called below its column, and what that counts."""
     ordered = series.ordered
-    return (ordered.labels, "") if ordered.unit == "snapshot" else ([f"{step:g}" for step in ordered.steps], ordered.unit)
+    return (ordered.labels, "") if ordered.unit == SNAPSHOT else ([step_text(step) for step in ordered.steps], ordered.unit)
 
 
 def _spread(tracks: dict[str, Track]) -> bool:
@@ -174,7 +177,7 @@ def _line(
     series: Series, tracks: dict[str, Track], figure: str, what: str, log: bool = False, marks: dict[str, float] | None = None
 ) -> Line | None:
     since, ordered = _since(series), series.ordered
-    begins = ordered.labels if ordered.unit == "snapshot" else [f"{step:g}" for step in ordered.steps]
+    begins = ordered.labels if ordered.unit == SNAPSHOT else [step_text(step) for step in ordered.steps]
     values = {}
     for name, track in tracks.items():
         shown = visible(name, 40)
@@ -207,7 +210,7 @@ def _flags(series: Series) -> dict[int, str]:
 
 def _axis(series: Series) -> tuple[Array, Sequence[str], str]:
     ordered = series.ordered
-    if ordered.unit == "snapshot":
+    if ordered.unit == SNAPSHOT:
         return np.array(ordered.steps), ordered.labels, ""
     return np.array(ordered.steps), (), ordered.unit
 
@@ -275,6 +278,7 @@ def as_json(series: Series, words: Quantity) -> dict[str, Any]:
         "format": "torch2grid series 1",
         "what": words.what,
         "order": series.ordered.said,
+        "unit": series.ordered.unit,
         "steps": list(series.ordered.steps),
         "labels": list(series.ordered.labels),
         "sources": [each.source for each in series.ordered.checkpoints],
@@ -299,10 +303,14 @@ def _first_json(first: First | None) -> dict[str, Any] | None:
     return {"label": first.label, "place": first.place, "tensors": list(first.names)}
 
 
-def series_pages(series: Series, words: Quantity, title: str, every: bool = False) -> Iterator[Page]:
-    """The table, the trends, and each tensor over time: those that moved most, or *every* one."""
-    yield series_table(series, words, title)
-    yield trends_page(series, words, title)
+def series_pages(series: Series, words: Quantity, title: str = "", every: bool = False) -> Iterator[Page]:
+    """The table, the trends, and each tensor over time: those that moved most, or *every* one.
+
+    title: of the table and the trends, instead of how many checkpoints there are. The table says how these were ordered.
+    """
+    labels, run = series.ordered.labels, f"{counted(len(series.ordered.labels), 'checkpoint')} · "
+    yield series_table(series, words, title or f"{run}{series.ordered.said}")
+    yield trends_page(series, words, title or f"{run}{labels[0]} … {labels[-1]}")
     for name in series.tracks if every else moved_most(series):
         yield ridges_page(series, name, words)
 
