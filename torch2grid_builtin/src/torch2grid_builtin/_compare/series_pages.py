@@ -248,6 +248,7 @@ def ridges_page(series: Series, name: str, words: Quantity) -> Page:
         ylabel=words.what,
         flags={row: _lost(track, int(place)) for row, place in enumerate(shown) if _lost(track, int(place))},
         bend=track.bend,
+        limits=(float(track.edges[0]), float(track.edges[-1])),
     )
     return Page(f"{name}_series", title, (ridges, band) if len(shown) else (ridges,), FOLDER, about=about)
 
@@ -308,9 +309,10 @@ def series_pages(series: Series, words: Quantity, title: str = "", every: bool =
 
     title: of the table and the trends, instead of how many checkpoints there are. The table says how these were ordered.
     """
-    labels, run = series.ordered.labels, f"{counted(len(series.ordered.labels), 'checkpoint')} · "
-    yield series_table(series, words, title or f"{run}{series.ordered.said}")
-    yield trends_page(series, words, title or f"{run}{labels[0]} … {labels[-1]}")
+    labels, run = series.ordered.labels, counted(len(series.ordered.labels), "checkpoint")
+    yield series_table(series, words, title or f"{run} · {series.ordered.said}")
+    ends = f" · {labels[0]} … {labels[-1]}" if labels[0] != labels[-1] else ""  # what is in memory has no names
+    yield trends_page(series, words, title or f"{run}{ends}")
     for name in series.tracks if every else moved_most(series):
         yield ridges_page(series, name, words)
 

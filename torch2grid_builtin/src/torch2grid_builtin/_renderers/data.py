@@ -227,7 +227,7 @@ _FIELDS: dict[type, tuple[str, ...]] = {
     Histogram: ("xlabel", "edges", "counts", "below", "above", "nan", "log", "marks", "summary", "curves"),
     Line: ("xlabel", "ylabel", "x", "xticks", "y", "log", "marks", "flags", "xlog", "xmarks"),
     Scatter: ("xlabel", "ylabel", "x", "y", "names", "groups", "log", "marks", "xlog", "xmarks"),
-    Band: ("ylabel", "labels", "levels", "values", "flags", "bend"),
+    Band: ("ylabel", "labels", "levels", "values", "flags", "bend", "limits"),
     Ridges: ("xlabel", "labels", "edges", "shares", "flags", "bend"),
     Bar: ("ylabel", "labels", "values", "marks", "flags", "bend"),
     Boxes: ("ylabel", "labels", "values", "flags"),

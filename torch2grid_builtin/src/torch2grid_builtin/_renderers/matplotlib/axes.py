@@ -17,7 +17,7 @@ from matplotlib.ticker import AsinhLocator, FixedLocator, FuncFormatter, NullLoc
 from matplotlib.transforms import Bbox
 
 from torch2grid_builtin._renderers.matplotlib.canvas import CURVES, LOST, MARK, SERIES, series_colors
-from torch2grid_builtin._renderers.matplotlib.heatmap import rgb
+from torch2grid_builtin._renderers.matplotlib.heatmap import Legend, rgb
 from torch2grid_builtin._renderers.matplotlib.page import draw_page
 from torch2grid_builtin._renderers.matplotlib.paint import paint_page
 from torch2grid_builtin._renderers.matplotlib.panel import Scale
@@ -43,6 +43,7 @@ _WIDE, _HIGH = 0.55, 1.25  # of a character and of a line of text, in sizes of i
 _APART = 34  # pixels between two ticks of an asinh axis, at least
 _TITLE_LINES = 2  # of a page's title: a longer one is left to the page
 _LINES = 6  # of any title
+_SHORTEST = 12  # characters of a line beside a colour bar
 _SIZE = 12.0  # of the text by which lines are measured; any will do
 _NAMED = 6  # points of the name of a region
 _LEAST = 0.3  # of the length of its cell that a panel keeps, however long its labels are
@@ -97,6 +98,8 @@ def _page(page: Page, ax: Axes, map: str | None) -> None:
         inner = ax.inset_axes((left + 0.1 * width, bottom + 0.2 * height, 0.8 * width, 0.6 * height))
         inners.append(inner)
         _panel(panel, inner, map)
+        if isinstance(panel, Heatmap) and inner.images:
+            _color_bar(panel, inner, map)
         inner.tick_params(labelsize="small")
         inner.xaxis.label.set_fontsize("small")
         inner.yaxis.label.set_fontsize("small")
@@ -104,7 +107,11 @@ def _page(page: Page, ax: Axes, map: str | None) -> None:
     _names_once(page, inners, places)
     _one_legend(ax, inners, places[len(inners) :])
     for inner, cell in zip(inners, places, strict=False):
-        _fit(inner, ax, cell)
+        for _ in range(
+            2 if inner.child_axes else 1
+        ):  # the text of a colour bar is as long as the bar, which has its place then
+            _fit(inner, ax, cell)
+            _break_texts_beside(inner)
 
 
 def _characters(ax: Axes, share: float, size: str) -> int:
@@ -211,8 +218,12 @@ def _thin_out(ax: Axes, axis: Any, room: float) -> None:
     size = room / len(labels) / _HIGH
     step = max(1, math.ceil(_SMALLEST / size)) if size > 0 else 1
     if step > 1:
-        kept = [(place, each.get_text(), each.get_color()) for place, each in zip(line.get_ticklocs(), labels, strict=True)]
-        kept = [each for index, each in enumerate(kept) if index % step == 0 or each[2] == LOST]
+        named = [(place, each.get_text(), each.get_color()) for place, each in zip(line.get_ticklocs(), labels, strict=True)]
+        apart = step * (max(named)[0] - min(named)[0]) / (len(named) - 1) * (1 - 1e-9)
+        kept = list[tuple[float, str, Any]]()
+        for each in named:  # the first have the room
+            if each[2] == LOST or all(abs(each[0] - other[0]) >= apart for other in kept):
+                kept.append(each)
         rotation = labels[0].get_rotation()
         line.set_ticks([each[0] for each in kept], labels=[each[1] for each in kept], parse_math=False, rotation=rotation)
         for (_, _, color), label in zip(kept, line.get_ticklabels(), strict=True):
@@ -316,7 +327,7 @@ def _heatmap(panel: Heatmap, ax: Axes, map: str | None) -> None:
         ax.imshow(cover, extent=extent, aspect=aspect, interpolation="nearest")
     _labels(ax, panel.columns, panel.rows)
     if panel.row_names:
-        places, names = zip(*panel.row_names, strict=True)
+        places, names = zip(*panel.ranked_row_names, strict=True)
         ax.set_yticks([place * high - 0.5 for place in places])
         ax.set_yticklabels([visible(name, _NAME) for name in names], parse_math=False)
     elif not panel.rows:
@@ -328,6 +339,31 @@ def _heatmap(panel: Heatmap, ax: Axes, map: str | None) -> None:
         ax.set_xticks([])
     if panel.boundaries or panel.labels:
         _regions(panel, ax)
+
+
+def _color_bar(panel: Heatmap, ax: Axes, map: str | None) -> None:
+    """The colour bar of a panel that is one of several; it belongs to *ax*."""
+    text = visible(panel.label or panel.grid.cell_text())
+    legend = Legend.of(panel.grid, panel.scale, text, Style(colormap=map), panel)
+    ends = {(True, True): "both", (True, False): "min", (False, True): "max"}
+    extend = ends.get((bool(legend.below), bool(legend.above)), "neither")
+    bar = ax.figure.colorbar(ax.images[0], cax=ax.inset_axes((1.03, 0, 0.04, 1)), extend=extend)
+    shares, texts = zip(*legend.ticks(), strict=True)
+    bar.set_ticks(panel.scale.value(np.array(shares)).tolist(), labels=texts, parse_math=False)
+    bar.minorticks_off()
+    bar.ax.tick_params(labelsize="x-small", length=2, pad=1)
+    facts = (legend.title, legend.below, legend.above, *(each for _, each in legend.swatches))
+    bar.set_label(", ".join(filter(None, facts)), fontsize="x-small", labelpad=1, linespacing=1, parse_math=False)
+    _break_texts_beside(ax)
+
+
+def _break_texts_beside(ax: Axes) -> None:
+    """Break the texts of the colour bars that belong to *ax* into lines as long as its height."""
+    high = ax.get_window_extent().height * 72 / ax.figure.dpi
+    for beside in ax.child_axes:
+        label = beside.yaxis.label
+        line = max(_SHORTEST, int(high / (_WIDE * label.get_fontsize())))
+        label.set_text("\n".join(textwrap.wrap(label.get_text().replace("\n", " "), line)))
 
 
 def _regions(panel: Heatmap, ax: Axes) -> None:
@@ -497,6 +533,8 @@ def _band(panel: Band, ax: Axes) -> None:
         ax.plot(places, values[count // 2], color=SERIES[0])
     if panel.bend:
         _bend(ax.yaxis, panel.bend)
+    if panel.limits:
+        ax.set_ylim(*panel.limits)
     _upright(panel, ax)
 
 
