@@ -25,7 +25,7 @@ FOLDER = "series"
 FORMATS = {
     **dict.fromkeys(("‖w‖ first", "‖w‖ last", "Std first", "Std last"), ".4g"),
     **dict.fromkeys(("Dead% first", "Dead% last"), ".2f"),
-    **dict.fromkeys(("Largest ratio", "Excess kurtosis first", "Excess kurtosis last"), ".3g"),
+    **dict.fromkeys(("Excess kurtosis first", "Excess kurtosis last"), ".3g"),
 }
 
 
@@ -68,6 +68,7 @@ def _since(series: Series) -> dict[str, int]:
 
 def series_table(series: Series, words: Quantity, title: str) -> Page:
     """First and last of every tensor, and when it changed most; those with NaN or Inf first, in columns of their own."""
+    largest_of = f"Largest {words.ratio.partition(' ')[0]}"
     columns: tuple[str, ...] = (
         "Tensor",
         f"{words.norm} first",
@@ -78,7 +79,7 @@ def series_table(series: Series, words: Quantity, title: str) -> Page:
         "Excess kurtosis last",
         "Dead% first",
         "Dead% last",
-        "Largest ratio",
+        largest_of,
         "At",
     )
     since = _since(series)
@@ -97,7 +98,14 @@ def series_table(series: Series, words: Quantity, title: str) -> Page:
             began = series.ordered.labels[since[name]] if name in since else ""
             bad = (int(track.nan[-1]), int(track.inf[-1]), began)
         rows.append((visible(name), *ends, largest, "" if most is None else series.ordered.labels[most], *bad))
-    formats = {**FORMATS, f"{words.norm} first": ".4g", f"{words.norm} last": ".4g", "NaN last": ",", "Inf last": ","}
+    formats = {
+        **FORMATS,
+        largest_of: ".3g",
+        f"{words.norm} first": ".4g",
+        f"{words.norm} last": ".4g",
+        "NaN last": ",",
+        "Inf last": ",",
+    }
     table = Table(columns, tuple(rows), formats={name: spec for name, spec in formats.items() if name in columns})
     title = titled(series, title)
     if words.marked and (exploded := series.explosion) is not None:
@@ -129,7 +137,7 @@ def trends_page(series: Series, words: Quantity, title: str) -> Page:
     shown = {figure: panel for figure, panel in panels.items() if panel is not None}
     if len(shown) % 2:  # no place stays empty: the norm says most of what the std does
         shown.pop("std", None)
-    return Page("series_trends", title, tuple(shown.values()), columns=2)
+    return Page("series_trends", title, tuple(shown.values()), columns=2, panel_names=tuple(shown))
 
 
 def _table_in_colors(
@@ -250,7 +258,8 @@ def ridges_page(series: Series, name: str, words: Quantity) -> Page:
         bend=track.bend,
         limits=(float(track.edges[0]), float(track.edges[-1])),
     )
-    return Page(f"{name}_series", title, (ridges, band) if len(shown) else (ridges,), FOLDER, about=about)
+    panels: dict[str, Any] = {"histograms": ridges, "quantiles": band} if len(shown) else {"histograms": ridges}
+    return Page(f"{name}_series", title, tuple(panels.values()), FOLDER, about=about, panel_names=tuple(panels))
 
 
 def _lost(track: Track, place: int) -> str:

@@ -116,11 +116,11 @@ class QuantizationView(View):
         title = run.title or f"What quantisation would cost {source_name(checkpoint)}"
         shown = {"tensors": _names(checkpoint)}
         tensors = {part.tensor.name: part.tensor for part, _ in found}
-        tables = [_table_of_schemes(errors, tensors), _table_of_tensors(errors, kept, self.keep)]
-        tables += _table_of_types(errors)
+        tables = {"schemes": _table_of_schemes(errors, tensors), "tensors": _table_of_tensors(errors, kept, self.keep)}
+        tables.update(("narrower types", table) for table in _table_of_types(errors))
         if self.detail:
-            tables.append(_table_of_each(found, "Each tensor by scheme"))
-        yield Page("quantization", title, tuple(tables), kind="table", about=shown)
+            tables["each tensor by scheme"] = _table_of_each(found, "Each tensor by scheme")
+        yield Page("quantization", title, tuple(tables.values()), kind="table", about=shown, panel_names=tuple(tables))
         yield Page(OVERVIEW, title, tuple(_overview(errors, self.keep)), columns=2, wide=1, about=shown)
 
 

@@ -84,9 +84,11 @@ class VocabularyView(View):
             _table_of_tables(checkpoint, found),
             _table_of_rows(checkpoint, found, tokens, self.count),
         )
-        yield Page("vocabulary", title, tables, kind="table", about=shown)
-        panels = [panel for name, rows in found.items() for panel in _panels(checkpoint[name], rows)]
-        yield Page("vocabulary_overview", title, tuple(panels), columns=2, about=shown)
+        yield Page("vocabulary", title, tables, kind="table", about=shown, panel_names=("tables", "rows"))
+        panels = [(name, panel) for name, rows in found.items() for panel in _panels(checkpoint[name], rows)]
+        called = tuple(f"{visible(name)}, {'each row' if isinstance(panel, Scatter) else 'by norm'}" for name, panel in panels)
+        shapes = tuple(panel for _, panel in panels)
+        yield Page("vocabulary_overview", title, shapes, columns=2, about=shown, panel_names=called)
 
 
 def tables_of_tokens(checkpoint: Checkpoint) -> list[str]:

@@ -778,6 +778,8 @@ class Page:
             *column_names* and *column_notes*, and those of other rows with their titles.
         column_names: names of the columns of *places*.
         column_notes: what the panels of a column share, such as their limits.
+        panel_names: a name of each panel that does not change with the data, by which tables of several are told apart; ``()``
+            for their titles.
 
     Raises:
         ValueError: another kind, a panel without ``as_table``, another number of places than of panels, or a field of another
@@ -802,6 +804,7 @@ class Page:
     row_names: tuple[str, ...] = ()
     column_names: tuple[str, ...] = ()
     column_notes: tuple[str, ...] = ()
+    panel_names: tuple[str, ...] = ()
 
     _repr_html_ = as_html
 
@@ -831,8 +834,10 @@ class Page:
         if self.origin is not None:
             check_type("origin", self.origin, PageOrigin)
         check_flag(opens=self.opens)
-        for name in ("row_names", "column_names", "column_notes"):
+        for name in ("row_names", "column_names", "column_notes", "panel_names"):
             keep(self, **{name: texts_of(name, getattr(self, name))})
+        if self.panels and len(self.panel_names) not in (0, len(self.panels)):
+            raise ValueError(f"{len(self.panel_names)} panel_names name {counted(len(self.panels), 'panel')}")
         if self.frame is not None:
             keep(self, frame=items_of("frame", self.frame, "a place and of how many"))
             if (
