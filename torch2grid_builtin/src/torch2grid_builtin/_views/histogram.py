@@ -194,8 +194,8 @@ def overlaid(sides: Mapping[str, Distribution], dtype: np.dtype[Any]) -> Histogr
     """Distributions over the same bars: the last of *sides* as bars, the others as lines. What lies beyond is counted."""
     known = {name: each for name, each in sides.items() if each.finite}
     if not known:
-        told = "; ".join(f"{name}: {nothing_finite(each.not_finite, each.count)}" for name, each in sides.items())
-        return Text(told, title=" and ".join(sides))
+        text = "; ".join(f"{name}: {nothing_finite(each.not_finite, each.count)}" for name, each in sides.items())
+        return Text(text, title=" and ".join(sides))
     both = Distribution()
     for each in known.values():
         both.merge(each)

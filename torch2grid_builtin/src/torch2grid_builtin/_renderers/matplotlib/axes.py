@@ -362,7 +362,7 @@ def _break_texts_beside(ax: Axes) -> None:
     high = ax.get_window_extent().height * 72 / ax.figure.dpi
     for beside in ax.child_axes:
         label = beside.yaxis.label
-        line = max(_SHORTEST, int(high / (_WIDE * label.get_fontsize())))
+        line = max(_SHORTEST, int(high / (_WIDE * float(label.get_fontsize()))))
         label.set_text("\n".join(textwrap.wrap(label.get_text().replace("\n", " "), line)))
 
 
