@@ -143,8 +143,9 @@ def series(
     """How the weights went from checkpoint to checkpoint: a table, trends, and histograms over time.
 
     checkpoints: two or more paths, modules, state dicts or checkpoints; a folder of files; or a recording of gradients (its
-    path, or the ``GradientRecorder``). They are ordered by the step that the files state, else by name; *given*: as they
-    are. layers: histograms over time of every tensor, not only of those that moved most. The rest: see ``draw``.
+    path, or the ``GradientRecorder``). They are ordered by the step that the files or their names state, else by
+    name; *given*: as they are. layers: histograms over time of every tensor, not only of those that moved most. The rest:
+    see ``draw``.
     """
     from torch2grid_builtin import compare as made
     from torch2grid_builtin.transformers import Flatten
@@ -161,7 +162,7 @@ def series(
         joint = made.joint_series(ordered)
         with workers(joint[0], run.jobs, opener=executor_of(manager(), run.executor)) as executor:
             tracked = made.compare_many(ordered, run=run, executor=executor, joint=joint)
-        title = f"{len(found)} checkpoints · {ordered.said}"
+        title = ""
     view = made.Frames(Flatten(), tracked.ordered.labels)
     pages = made.series_pages(tracked, quantity, run.title or title, layers)
     origin = PageOrigin.of(*tracked.ordered.checkpoints) if tracked.ordered.checkpoints else None

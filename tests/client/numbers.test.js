@@ -6,6 +6,7 @@ import { client } from "./modules.js";
 const { decoded, widthOf } = await client("numbers.js");
 const { blocksOf, placeOf, weightsOf } = await client("locate.js");
 const { gathered, reaching } = await client("static.js");
+const { asinh, bentTicks } = await client("axes.js");
 
 const patterns = (bits) => (bits === 8 ? Uint8Array : Uint16Array).from({ length: 1 << bits }, (_, pattern) => pattern);
 
@@ -133,5 +134,15 @@ test("a NaN in a cell is its least and its largest", () => {
     const into = { sum: new Float64Array(1), squares: new Float64Array(1), low: new Float64Array([Infinity]), high: new Float64Array([-Infinity]), count: new Int32Array(1) };
     gathered(block, 0, 2, Float64Array.from({ length: 4 }, (_, at) => (at === place ? NaN : at)), { top: 0, left: 0, height: 1, width: 1, high: 2, wide: 2 }, into);
     assert.deepEqual([into.low[0], into.high[0], into.count[0]], [NaN, NaN, 4]);
+  }
+});
+
+test("a bent axis has the same ticks on both sides of 0", () => {
+  for (const [low, high, bend] of [[-1100, 980, 0.02], [-0.3, 4000, 0.01], [-5, 5, 1]]) {
+    const scale = asinh(low, high, bend, 0, 670);
+    const ticks = bentTicks(low, high, bend, scale, 90);
+    const inside = ticks.filter((tick) => Math.abs(tick) <= Math.min(-low, high));
+    assert.deepEqual(inside.map((tick) => 0 - tick).reverse(), inside);
+    assert.ok(ticks.length > 2);
   }
 });

@@ -13,6 +13,8 @@ from tests.support.compare.opened import comparison_of
 from tests.support.corpus import cases
 from tests.support.tools import torch2grid
 
+import torch2grid as t2g
+
 STRICT = {"PYTHONWARNINGS": "error::RuntimeWarning"}  # what numpy warns of would end the run
 
 
@@ -115,7 +117,22 @@ def test_pictures_of_nan(tmp_path):
     index = json.loads((tmp_path / "grids" / "index.json").read_text())["files"]
     assert "1 NaN in A only" in index["compare/layers.0.k.weight_delta.png"]["title"]
     assert "all 3,072 weights are NaN in A only" in index["compare/layers.0.q.weight_delta.png"]["title"]
-    assert "3,073 NaN in A only" in index["compare_overview.png"]["title"]
+    assert index["compare_overview.png"]["title"] == "Change from b.pth to a.pth · 3,073 NaN in A only"
+
+
+def test_how_many_weights_changed_is_known_of_nan_too():
+    generator = np.random.default_rng(4)
+    before = {f"layers.{n}.fc.weight": generator.standard_normal((6, 5)).astype(np.float32) for n in range(60)}
+    after = {name: each.copy() for name, each in before.items()}
+    after["layers.7.fc.weight"][2, 3] = math.nan
+    after["layers.9.fc.weight"][1] += 1
+    for models in ((before, after), (after, before)):
+        change, share = t2g.compare(*models)["compare_overview"].panels
+        assert np.flatnonzero(np.isnan(change.grid.values)).tolist() == [7]
+        assert share.grid.values[[7, 9], 0].tolist() == pytest.approx([1 / 30, 5 / 30])
+    few = {name: before[name] for name in list(before)[:9]}
+    _, shares = t2g.compare(few, {name: after[name] for name in few})["compare_overview"].panels
+    assert (shares.values[0], shares.flags) == (pytest.approx(1 / 30), {0: "1 NaN in B only"})
 
 
 def test_weights_whose_squares_overflow_have_no_cosine_of_1(tmp_path):

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
+from matplotlib.figure import Figure
 from safetensors.numpy import save_file
+from tests.support.tools import torch2grid
 
 import torch2grid as t2g
 from torch2grid_builtin._compare.figures import in_colors
 from torch2grid_builtin._compare.order import in_order
-from torch2grid_builtin._renderers.matplotlib.heatmap import LOG, Legend
-from torch2grid_core import Grid, Style
+from torch2grid_builtin._renderers.matplotlib.heatmap import LOG, HeatmapDrawing, Legend
+from torch2grid_builtin._renderers.matplotlib.lists import BandDrawing, RidgesDrawing
+from torch2grid_builtin._renderers.matplotlib.panel import Scale, Sizes
+from torch2grid_core import Grid, Page, Style
 from torch2grid_core.grids import ColorScale
 from torch2grid_core.pages import Heatmap
 
@@ -22,6 +29,9 @@ from torch2grid_core.pages import Heatmap
     [
         (("step_100", "step_20", "step_3"), ["step 3", "step 20", "step 100"]),
         (("checkpoint-10", "checkpoint-5", "checkpoint-200"), ["step 5", "step 10", "step 200"]),
+        (("epoch=3-step=1200", "epoch=10-step=400"), ["step 400", "step 1200"]),
+        (("epoch_10", "epoch_9"), ["epoch 9", "epoch 10"]),
+        (("step_1234568", "step_1234567"), ["step 1234567", "step 1234568"]),
         (("step_1a", "step_2", "other"), ["other.safetensors", "step_1a.safetensors", "step_2.safetensors"]),
     ],
 )
@@ -30,7 +40,31 @@ def test_snapshots_are_called_by_their_steps(tmp_path: Path, names: tuple[str, .
     paths = [tmp_path / f"{name}.safetensors" for name in names]
     for path in paths:
         save_file({"fc.weight": generator.standard_normal((8, 8)).astype(np.float32)}, path)
-    assert list(in_order([t2g.load(each) for each in paths]).labels) == labels
+    ordered = in_order([t2g.load(each) for each in paths])
+    assert list(ordered.labels) == labels
+    if ordered.unit == "snapshot":
+        assert ordered.said == "ordered by name: neither the files nor their names state a step of each"
+        assert ordered.steps == tuple(range(len(paths)))
+    else:
+        assert ordered.said == f"ordered by {ordered.unit} in their names"
+        assert [f"{ordered.unit} {int(step)}" for step in ordered.steps] == labels
+    backwards = in_order(ordered.checkpoints[::-1], given=True)
+    assert (backwards.labels, backwards.steps) == (ordered.labels[::-1], tuple(range(len(paths))))
+    assert in_order(ordered.checkpoints, given=True).steps == ordered.steps
+
+
+def test_the_order_is_said_once(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for name in ("one", "two", "three"):
+        save_file({"fc.weight": generator.standard_normal((8, 8)).astype(np.float32)}, tmp_path / f"{name}.safetensors")
+    done = torch2grid("compare", ".", "-o", "out", cwd=tmp_path)
+    said = "ordered by name: neither the files nor their names state a step of each"
+    assert (done.stdout + done.stderr).count(said) == 1
+    files = json.loads((tmp_path / "out" / "index.json").read_text())["files"]
+    assert not [path for path, facts in files.items() if said in facts["title"]]
+    assert files["series_trends.png"]["title"].startswith("3 checkpoints · one.safetensors … two.safetensors")
+    report = json.loads(torch2grid("compare", ".", "--format", "json", "-q", cwd=tmp_path).stdout)
+    assert (report["order"], report["unit"], report["steps"]) == (said, "snapshot", [0, 1, 2])
 
 
 def colored(values: list[list[float]]) -> Heatmap:
@@ -79,3 +113,53 @@ def test_a_panel_of_nothing_but_zeros_is_left_out(tmp_path: Path) -> None:
     assert page.panels
     assert all(np.any(panel.values != 0) for panel in page.panels)
     assert not any("Vectors" in panel.title for panel in page.panels)
+
+
+SIZES = Sizes.of(2)
+
+
+def test_rows_that_stand_out_have_their_names_where_there_is_no_room_for_all() -> None:
+    generator = np.random.default_rng(2)
+    values = generator.uniform(1, 2, (90, 6))
+    values[41, 3:] = 60, 600, 6000
+    lost = np.zeros(values.shape, bool)
+    lost[76, 5] = True
+    names = [f"layers.{row}.fc" for row in range(90)]
+    words = {"title": "", "rows": "", "columns": "step", "row_names": names, "column_names": list("abcdef")}
+    table = in_colors(values, lost, "x", **words)
+    assert table is not None
+    assert table.row_names == tuple((row + 0.5, name) for row, name in enumerate(names))
+    assert table.stand_out == (76, 41)
+    assert [name for _, name in table.ranked_row_names[:3]] == ["layers.76.fc", "layers.41.fc", "layers.0.fc"]
+    drawn = HeatmapDrawing(table, Style(), SIZES)
+    ticks = {text for _, text in drawn.row_ticks}
+    assert {"layers.41.fc", "layers.76.fc", "layers.0.fc"} <= ticks
+    assert 20 < len(ticks) < 90  # the others fill the room
+    places = sorted(place for place, _ in drawn.row_ticks)
+    assert min(np.diff(places)) * drawn.factor[0] >= SIZES.text  # no name on another
+    ax = Figure(figsize=(4, 3)).subplots()
+    Page("p", "", (table, table), columns=2).plot(ax)
+    for inner in ax.child_axes:
+        assert {"layers.41.fc", "layers.76.fc"} <= {each.get_text() for each in inner.get_yticklabels()}
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.floats(-6, 6), st.floats(-6, 6), st.floats(-4, 0), st.integers(400, 900))
+def test_a_bent_axis_has_the_same_ticks_on_both_sides(low: float, high: float, bend: float, pixels: int) -> None:
+    scale = Scale(-(10**low), 10**high, 0, pixels, bend=10 ** (min(low, high) + bend))
+    ticks = scale.ticks(90)
+    inside = min(10**low, 10**high)
+    assert sorted(-tick for tick in ticks if abs(tick) <= inside) == [tick for tick in ticks if abs(tick) <= inside]
+    assert len(ticks) > 1
+    assert min(np.diff(scale(ticks))) >= 90 - 1e-9
+
+
+def test_ridges_and_quantiles_of_a_tensor_have_one_axis() -> None:
+    generator = np.random.default_rng(0)
+    run = [{"fc.weight": generator.standard_normal((40, 40)) * scale} for scale in (1, 1, 1000)]
+    ridges, band = t2g.series(run, given=True)["fc.weight_series"].panels
+    assert band.limits == (ridges.edges[0], ridges.edges[-1])
+    one, two = RidgesDrawing(ridges, Style(), SIZES), BandDrawing(band, Style(), SIZES)
+    assert (one.limits(), one.bend, one.names) == (two.limits(), two.bend, two.names)
+    with pytest.raises(ValueError, match="limits: two finite numbers are needed"):
+        replace(band, limits=(1.0, 1.0))

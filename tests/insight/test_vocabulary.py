@@ -220,4 +220,5 @@ def test_free_tokens_are_those_without_text_and_those_named_so(tmp_path: Path) -
     words = {"a": 0, "<unused3>": 1, "<|reserved_special_token_7|>": 2, "[unused4]": 3, "unusedly": 4, "b": 5}
     path = saved(tmp_path, {"model": {"vocab": words}})
     tokens = tokens_of(t2g.load(path))
-    assert tokens.free(8) == (1, 2, 3, 6, 7)
+    assert tokens.free(range(8)) == (1, 2, 3, 6, 7)
+    assert tokens.free(range(2, 8, 2)) == (0, 2)  # of rows 2, 4 and 6

@@ -81,6 +81,31 @@ def test_a_heatmap_has_the_weights_their_indices_and_a_colour_bar_on_request():
     assert other.get_xlim() == (-0.5, 127.5)  # still indices of weights
 
 
+def test_heatmaps_of_one_page_have_their_colour_bars():
+    snapshots = [{name: tensor.numpy() * scale for name, tensor in STATE.items()} for scale in (1, 2, 90)]
+    figure = Figure(figsize=(12, 14))
+    ax = figure.subplots()
+    series = t2g.series(snapshots, given=True)
+    series.plot(ax)
+    panels = next(page for page in series if page.kind == "picture").panels
+    inners = [each for each in ax.child_axes if each.images]
+    assert len(inners) == len([panel for panel in panels if isinstance(panel, Heatmap)])
+    pair = t2g.compare(snapshots[0], snapshots[2], layers=True)["fc1.weight_delta"]
+    ax = Figure(figsize=(9, 12)).subplots()
+    pair.plot(ax)
+    heatmaps = [panel for panel in pair.panels if isinstance(panel, Heatmap)]
+    inners = [each for each in ax.child_axes if each.images]
+    assert len(inners) == len(heatmaps) == 4
+    for inner, panel in zip(inners, heatmaps, strict=True):
+        bar = inner.images[0].colorbar
+        assert bar.ax in inner.child_axes
+        assert (bar.vmin, bar.vmax) == (panel.scale.low, panel.scale.high)
+        said = bar.ax.get_ylabel().replace("\n", " ")
+        assert said.startswith(panel.label or panel.grid.cell_text())
+        assert ("above" in said) == (bar.extend in ("both", "max")) == bool(panel.scale.over)
+        assert bar.ax.get_yticklabels()
+
+
 @pytest.mark.parametrize("kind", ["linear", "asinh"])
 def test_colours_are_those_of_every_other_picture(kind):
     values = np.array([[-5.0, -1, -0.001, 0], [0.5, 1, 7, np.nan]], np.float32)

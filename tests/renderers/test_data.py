@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import math
+import re
 import unicodedata
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -101,6 +103,27 @@ def test_several_panels_are_tables_with_a_column_that_says_which() -> None:
     assert rows[-1] == ["17: of a plugin", "mine", "1.5"]
     same = Page("p", "p", (Table(("a",), ((1,),), "one"), Table(("a",), ((2,),), "two")))
     assert as_rows(same) == [["panel", "a"], ["1: one", "1"], ["2: two", "2"]]
+    named = replace(same, panel_names=("first", "second"))
+    assert as_rows(named) == [["panel", "a"], ["first", "1"], ["second", "2"]]
+    assert [(panel["name"], panel["title"]) for panel in as_json(named)["panels"]] == [("first", "one"), ("second", "two")]
+    with pytest.raises(ValueError, match="1 panel_names name 2 panels"):
+        replace(same, panel_names=("first",))
+
+
+@pytest.mark.parametrize("view", ["outliers", "vocabulary", "quantization"])
+def test_names_of_panels_do_not_change_with_the_data(view: str) -> None:
+    random = np.random.default_rng(0)
+    plain = {f"{name}.weight": random.standard_normal((64, 64)).astype(np.float32) for name in ("embed_tokens", "fc")}
+    other = {name: each.copy() for name, each in plain.items()}
+    other["embed_tokens.weight"][7] *= 100
+    other["embed_tokens.weight"][9:12] = other["embed_tokens.weight"][8]
+    other["embed_tokens.weight"][20, 5] = np.nan
+    found = []
+    for state in (plain, other):
+        (page,) = (page for page in t2g.draw(state, view) if page.name == view)
+        found.append(list(dict.fromkeys(row[0] for row in as_rows(page) if row and row[0] != "panel")))
+    assert found[0] == found[1][: len(found[0])]
+    assert not any(re.search(r"\d", name) for name in found[1])
 
 
 def test_text_that_a_spreadsheet_would_run_is_not_a_formula() -> None:

@@ -10,7 +10,7 @@ from torch2grid_core._data.local import LocalSource
 from torch2grid_core._data.neighbours import Share, share_of
 from torch2grid_core._data.parts import ALL, ContainerKind, PartKind, find_parts
 from torch2grid_core._data.source import ObjectSource, Range, Source, SourceBase, ahead_of, has_file, prepare
-from torch2grid_core._data.steps import STEP_KEYS, stated_step
+from torch2grid_core._data.steps import STEP_KEYS, named_step, stated_step
 from torch2grid_core._data.storage import (
     BytesStorage,
     ByteSwapped,
@@ -70,6 +70,7 @@ __all__ = [
     "is_complex",
     "is_floating",
     "kept_places",
+    "named_step",
     "prepare",
     "share_of",
     "stated_shape",

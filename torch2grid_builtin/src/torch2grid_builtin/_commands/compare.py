@@ -33,20 +33,23 @@ from torch2grid_core import (
     Checkpoint,
     Command,
     GridTransformer,
+    NotDrawable,
     Page,
     PluginManager,
     Settings,
     Torch2GridError,
     UsageError,
     View,
+    draw,
 )
-from torch2grid_core.commands import settings_options, summary_line
+from torch2grid_core.commands import settings_options, spec_name, summary_line
 from torch2grid_core.measures import executor_of, workers
-from torch2grid_core.pages import PageOrigin
+from torch2grid_core.pages import Output, PageOrigin
 from torch2grid_core.selection import select
 from torch2grid_core.text import counted, human_count, json_text, visible
 
 SAME, DIFFERENT, UNUSABLE = 0, 1, 2
+FOLDERS = {"A": "a", "B": "b", "Δ": "delta"}  # of the views that are drawn of each
 ANIMATED = ("gif", "html")  # what shows a series in motion
 
 
@@ -139,6 +142,7 @@ def _params() -> list[click.Parameter]:
             help="say whether A and B were trained together; of three, whether C is a merge",
         ),
         *settings_options(
+            view="a view, with options, drawn of A, of B and of Δ (repeatable)",
             output="where pictures go; FILE.html takes a report, FILE.gif the animation, FILE.csv the table",
             format="formats, such as png,svg; csv is the table, json the report on stdout, gif the whole model in motion",
             plugin="the grid transformer of the whole model",
@@ -183,9 +187,10 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
     """The table, the pictures and the exit code of two."""
     transformer = transformer_of(manager, asked.settings)
     run = replace(asked.settings, transformer=transformer)
-    targets = Targets(manager, asked.settings, run, ("gif",), chosen=asked.atlas or asked.layers)
+    sided = [manager.create("view", spec) for spec in asked.settings.view]
+    targets = Targets(manager, asked.settings, run, ("gif",), chosen=asked.atlas or asked.layers or bool(sided))
     output = targets.pictures
-    usual = targets.drawn and not (asked.stats or asked.atlas or asked.layers)
+    usual = targets.drawn and not (asked.stats or asked.atlas or asked.layers or sided)
     opener = executor_of(manager, asked.settings.executor)
     names = read_names(asked.names) if asked.names is not None else ()
     a, b = (open_model(manager, model, asked) for model in models)
@@ -233,6 +238,8 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
             for drawn in drawn_later:
                 output.take(*drawn)
             _tell_chosen(transformer if drawn_later or frames else None, comparing.joint, run)
+        if sided:
+            _draw_sides(comparing, sided, run, output, opener)
         output.close()
         if frames:
             targets.film(frames, film)
@@ -241,12 +248,42 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
     return SAME if comparison.same else DIFFERENT
 
 
+def _draw_sides(comparing: Comparing, views: Sequence[View], run: Settings, output: Output, opener: Any) -> None:
+    """Draw *views* of A, of B and of Δ, each into a folder of its own. Raises ``NotDrawable`` where one has nothing of any."""
+    sides = {"A": comparing.a, "B": comparing.b, "Δ": comparing.joint}
+    declined: dict[str, list[tuple[str, NotDrawable]]] = {view.name: [] for view in views}
+    idle = dict.fromkeys(view.name for view in views)
+    for letter, checkpoint in sides.items():
+        if not checkpoint:
+            continue
+        origin = comparing.origin if letter == "Δ" else PageOrigin.of(checkpoint)
+        with workers(checkpoint, run.jobs, len(checkpoint), fork=True, opener=opener) as executor:
+            for page, view, _ in draw(
+                checkpoint,
+                views,
+                run,
+                executor=executor,
+                origin=origin,
+                declined=lambda view, error, letter=letter: declined[view.name].append((letter, error)),  # type: ignore[misc]
+            ):
+                folder = f"{FOLDERS[letter]}/{page.folder}".rstrip("/")
+                output.add(replace(page, folder=folder, title=f"{letter}: {page.title}"), view)
+                idle.pop(view.name, None)
+    for name, found in declined.items():
+        if found and name in idle:
+            raise found[0][1]
+        for letter, error in found if not run.quiet else ():
+            click.echo(f"{letter}: {error}", err=True)
+    for name in idle if not run.quiet else ():
+        click.echo(f"{name}: nothing to draw in A, B and Δ", err=True)
+
+
 def compare_lineage(manager: PluginManager, models: Sequence[str], asked: Asked) -> int:
     """The evidence of shared training between two, or of what the third is beside two others; the exit code."""
     if len(models) not in (2, 3):
         raise UsageError("--lineage takes two checkpoints, or three: A, B, and C, which may be a merge of both")
-    if asked.stats or asked.atlas or asked.layers or asked.merge:
-        raise UsageError("--lineage cannot be combined with --stats, --atlas, --layers or --merge; run compare again for those")
+    if asked.stats or asked.atlas or asked.layers or asked.merge or asked.settings.view:
+        raise UsageError("--lineage cannot be combined with --stats, --atlas, --merge or views; run compare again for those")
     names = read_names(asked.names) if asked.names is not None else ()
     targets = Targets(manager, asked.settings, asked.settings)
     opener = executor_of(manager, asked.settings.executor)
@@ -306,6 +343,9 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
     """Draw how the weights went from checkpoint to checkpoint; the exit code. Raises ``Torch2GridError``."""
     if asked.names is not None:
         raise UsageError("--names is for two checkpoints; those of a series have one set of names")
+    if asked.settings.view:
+        name = spec_name(asked.settings.view[0])
+        raise UsageError(f"view {name!r} is drawn of two checkpoints and of Δ, not of a series; compare two of these")
     transformer = transformer_of(manager, asked.settings)
     run = replace(asked.settings, transformer=transformer)
     targets = Targets(manager, asked.settings, run, ANIMATED, chosen=asked.atlas or asked.layers)
@@ -319,7 +359,7 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
         raise UsageError(f"{models[0]} is one checkpoint; a comparison takes two or more, or a folder of them")
     ordered = in_order(found)
     if not asked.settings.quiet:
-        click.echo(f"{len(found)} checkpoints, {ordered.said}: {', '.join(ordered.labels)}", err=True)
+        click.echo(f"{len(found)} checkpoints: {', '.join(ordered.labels)}", err=True)
     view = Frames(transformer, ordered.labels)
     in_report = targets.whole and output.prepare.formats[0] in ANIMATED
     views: list[View] = [view] if targets.films or asked.atlas or in_report else []
@@ -332,7 +372,7 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
         for first in (*series.firsts, series.explosion):
             if first is not None and not asked.settings.quiet:
                 click.echo(first.text, err=True)
-        _write(series, Quantity(), f"{len(found)} checkpoints · {ordered.said}", targets, asked, view)
+        _write(series, Quantity(), "", targets, asked, view)
         if in_report or (asked.atlas and targets.drawn):
             for page in frames:
                 output.add(page, view)

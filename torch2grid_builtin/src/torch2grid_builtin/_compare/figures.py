@@ -18,6 +18,8 @@ Array = np.ndarray[Any, Any]
 BARS = 40  # figures that are bars, and more that are a table in colours
 _COLUMNS = 80  # of a table by layer and kind
 WIDE = 30  # from so many times the smallest figure on, the largest is shown on a logarithmic scale
+_APART = 6  # spreads from the median of a column, from where on a cell stands out
+_SEEN = 1 / 40  # of the scale: less is no spread that one sees
 _ZERO = 0.08  # of the range of logarithms, below the least of which a 0 is drawn
 _PLACE = re.compile(r"\[[\d, ]*\]")
 _LAYER = 1_000_000  # a number above this in a name counts something else
@@ -119,6 +121,7 @@ def in_colors(
     values: float64, (rows, columns), NaN or Inf where there is no figure. lost: bool, the same shape, where there is none
     because of NaN or Inf among the weights. signed: figures about 0, not sizes from 0 on. The scale is linear, or where
     figures lie far apart logarithmic (of signed ones, asinh); its label says which. limits: those of a linear scale instead.
+    Rows that stand out have their names before others, where there is no room for all.
     """
     known = np.isfinite(values) & ~lost
     if not (known.any() or lost.any()):
@@ -139,8 +142,22 @@ def in_colors(
         columns=columns,
         label=label,
         row_names=tuple((place + 0.5, name) for place, name in enumerate(row_names)),
+        stand_out=_standing_out(cells, known, lost, scale),
         column_names=tuple((place + 0.5, name) for place, name in enumerate(column_names)),
     )
+
+
+def _standing_out(cells: Array, known: Array, lost: Array, scale: ColorScale) -> tuple[int, ...]:
+    """The rows with a cell of another colour than the others in its column, or with NaN or Inf, the most striking first."""
+    shown = np.where(known, scale.fraction(cells.astype(np.float64)), np.nan)
+    score = np.zeros(cells.shape)
+    for column in np.flatnonzero(known.any(0)):
+        values = shown[:, column]
+        away = np.abs(values - np.nanmedian(values))
+        score[:, column] = away / max(1.4826 * float(np.nanmedian(away)), _SEEN)
+    score[lost] = np.inf
+    most = np.nan_to_num(score, nan=0.0, posinf=np.inf).max(axis=1, initial=0.0)
+    return tuple(int(row) for row in np.argsort(-most, kind="stable") if most[row] >= _APART)
 
 
 def _sizes(values: Array, known: Array, what: str) -> tuple[Array, ColorScale, str]:

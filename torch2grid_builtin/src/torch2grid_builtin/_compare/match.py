@@ -277,11 +277,11 @@ def in_shape_of(pair: Pair) -> tuple[Pair, str] | None:
         return None
     if a.ndim == 2 and b.shape == a.shape[::-1] and min(a.shape) > 1:
         strides = a.strides if a.strides is not None else (a.shape[1], 1)
-        return replace(pair, a=replace(a, shape=b.shape, strides=strides[::-1])), "transposed"
+        return replace(pair, a=replace(a, shape=tuple(b.shape), strides=strides[::-1], taken=None)), "transposed"
     if a.contiguous:
-        return replace(pair, a=replace(a, shape=b.shape, strides=None)), "reshaped"
+        return replace(pair, a=replace(a, shape=tuple(b.shape), strides=None, taken=None)), "reshaped"
     if b.contiguous:
-        return replace(pair, b=replace(b, shape=a.shape, strides=None)), "reshaped"
+        return replace(pair, b=replace(b, shape=tuple(a.shape), strides=None, taken=None)), "reshaped"
     return None
 
 

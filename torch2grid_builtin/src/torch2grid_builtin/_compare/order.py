@@ -9,10 +9,10 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from torch2grid_core import Checkpoint, LoadError, Torch2GridError
-from torch2grid_core.pages import PageOrigin
-from torch2grid_core.sources import STEP_KEYS, stated_step
+from torch2grid_core.sources import STEP_KEYS, named_step, stated_step
 from torch2grid_core.text import visible
 
+SNAPSHOT = "snapshot"  # the unit of an axis of time where no step is known
 # What a folder of a Hugging Face trainer's checkpoint holds the model in.
 MODEL_FILES = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
 _MOST = 10_000
@@ -30,27 +30,54 @@ class Ordered:
 
 
 def in_order(checkpoints: Sequence[Checkpoint], given: bool = False) -> Ordered:
-    """By a step that every file states, another in each, else by name, ``2`` before ``10``; *given*: as they are."""
-    if not given:
-        for key in STEP_KEYS:
-            numbers = [stated_step(each.metadata, key) for each in checkpoints]
-            known = [number for number in numbers if number is not None]
-            if len(known) == len(checkpoints) == len(set(known)):
-                ranked = sorted(zip(known, checkpoints, strict=True), key=lambda pair: pair[0])
-                steps = tuple(number for number, _ in ranked)
-                labels = tuple(f"{key} {number:g}" for number in steps)
-                return Ordered(tuple(each for _, each in ranked), steps, labels, f"ordered by {key} in the files", key)
-        checkpoints = sorted(checkpoints, key=lambda each: (natural(PurePath(each.source).name), natural(each.source)))
-    names = _by_step(checkpoints) or short_names([each.source for each in checkpoints])
-    said = "in the order given" if given else "ordered by name: no step that all files state tells them apart"
-    return Ordered(tuple(checkpoints), tuple(map(float, range(len(names)))), tuple(names), said, "snapshot")
+    """By a step that every file states, another in each, else by that in their names, else by name, ``2`` before ``10``.
+
+    given: as they are.
+    """
+    found = _stated(checkpoints) or _named(checkpoints)
+    if found is None:
+        if not given:
+            checkpoints = sorted(checkpoints, key=lambda each: (natural(PurePath(each.source).name), natural(each.source)))
+        labels = tuple(short_names([each.source for each in checkpoints]))
+        said = "in the order given" if given else "ordered by name: neither the files nor their names state a step of each"
+        return Ordered(tuple(checkpoints), tuple(map(float, range(len(labels)))), labels, said, SNAPSHOT)
+    key, numbers, where = found
+    ranked = sorted(zip(numbers, checkpoints, strict=True), key=lambda pair: pair[0])
+    if given and [number for number, _ in ranked] != numbers:  # the axis of time has them in this order all the same
+        labels = tuple(f"{key} {step_text(number)}" for number in numbers)
+        return Ordered(tuple(checkpoints), tuple(map(float, range(len(labels)))), labels, "in the order given", SNAPSHOT)
+    steps = tuple(number for number, _ in ranked)
+    said = "in the order given" if given else f"ordered by {key} {where}"
+    return Ordered(tuple(each for _, each in ranked), steps, tuple(f"{key} {step_text(each)}" for each in steps), said, key)
 
 
-def _by_step(checkpoints: Sequence[Checkpoint]) -> list[str]:
-    """``step 100`` of ``step_100.safetensors`` and the like, where each has a number of its own; else nothing."""
-    steps = [PageOrigin.of(each).step for each in checkpoints]
-    known = len(steps) > 1 and None not in steps and len(set(steps)) == len(steps)
-    return [f"step {step}" for step in steps] if known else []
+def _stated(checkpoints: Sequence[Checkpoint]) -> tuple[str, list[float], str] | None:
+    """What all files state, another number in each: its key, the numbers, and where they stand."""
+    for key in STEP_KEYS:
+        numbers = _distinct([stated_step(each.metadata, key) for each in checkpoints])
+        if numbers:
+            return key, numbers, "in the files"
+    return None
+
+
+def _named(checkpoints: Sequence[Checkpoint]) -> tuple[str, list[float], str] | None:
+    """The same of their names: ``step_100.safetensors``, ``checkpoint-100``."""
+    found = [named_step(each.source) for each in checkpoints]
+    keys = {None if each is None else each[0] for each in found}
+    numbers = _distinct([None if each is None else float(each[1]) for each in found])
+    key = keys.pop() if len(keys) == 1 else None
+    return (key, numbers, "in their names") if key is not None and numbers else None
+
+
+def _distinct(numbers: Sequence[float | None]) -> list[float]:
+    """The numbers, of two checkpoints or more; nothing where one has none, or two have the same."""
+    known = [number for number in numbers if number is not None]
+    return known if 1 < len(known) == len(numbers) == len(set(known)) else []
+
+
+def step_text(step: float) -> str:
+    """A step with all its digits: 1234567, 2.5."""
+    return f"{step:.0f}" if step.is_integer() else f"{step:.6g}"
 
 
 def natural(text: str) -> tuple[Any, ...]:

@@ -16,12 +16,12 @@ from torch2grid_builtin._compare.quantised import Quantised
 from torch2grid_builtin._compare.two import Comparison, as_json, totals
 from torch2grid_builtin._views.describing import about, figure_text, tensor_title
 from torch2grid_builtin._views.grid import whole_model_run
-from torch2grid_builtin._views.histogram import bar_edges, plain_histogram
+from torch2grid_builtin._views.histogram import overlaid, plain_histogram
 from torch2grid_builtin._views.layers import axis_indices, axis_names
 from torch2grid_builtin._views.matrices import matrix_of
 from torch2grid_core import Checkpoint, Grid, GridTransformer, LazyTensor, Need, Page, PluginManager, Settings, View
-from torch2grid_core.measures import Distribution, Of, Raster, Summary, Transformed
-from torch2grid_core.pages import Bar, Heatmap, Line, Table, Text
+from torch2grid_core.measures import Of, Raster, Summary, Transformed
+from torch2grid_core.pages import Bar, Heatmap, Table
 from torch2grid_core.text import counted, human_count, percentage, shape_text, visible
 
 COLUMNS = ("Tensor", "Shape", "Dtype", "‖Δ‖/‖A‖", "Cosine", "Max |Δ|", "Changed%", "Stable rank", "What")
@@ -31,7 +31,6 @@ ERROR_FORMATS = {"Relative error": ".3e", "SNR (dB)": ".1f", "Max |Δ|": ".3e"}
 FOLDER = "compare"
 ATLASES = ("atlas", "layer_separated")  # the first that is installed draws Δ of the whole model
 PAIR_CELLS = 512  # a side of each of the panels of one tensor
-_BARS = 80
 _CHANGE, _SHARE = "‖Δ‖/‖A‖", "share of weights changed"
 _ERROR = "relative error"
 _TITLES = {_CHANGE: "relative change ‖Δ‖/‖A‖", _SHARE: _SHARE, _ERROR: "relative error ‖Δ‖/‖original‖"}
@@ -73,22 +72,24 @@ class PairPages(View):
         shared = run.color_scale(results["a"], results["b"])
         limits = replace(run, limits=(shared.low, shared.high), scale="asinh" if shared.kind == "asinh" else "auto")
         difference: Grid = replace(results["d"], quantity="Δ")
-        panels = [
-            limits.heatmap(grid, title=title, **axes)
-            for title, grid in ((f"A: {self.names.a}", results["a"]), (f"B: {self.names.b}", results["b"]))
-        ]
+        panels: dict[str, Any] = {
+            "A": limits.heatmap(results["a"], title=f"A: {self.names.a}", **axes),
+            "B": limits.heatmap(results["b"], title=f"B: {self.names.b}", **axes),
+        }
         codes = self.quantised is not None and tensor.name in self.quantised.schemes
         what = "Quantisation error Δ = B − A" if codes else "Δ = B − A"
-        panels.append(limits.heatmap(difference, title=f"{what}, on the scale of A and B", **axes))
-        panels.append(run.heatmap(difference, title=f"{'Quantisation error' if codes else 'Δ'} on a scale of its own", **axes))
-        both = _overlaid(results["of a"], results["of b"], tensor)
-        changes = plain_histogram(results["of d"], tensor.dtype, "Δ", "unchanged")
+        panels["Δ on the scale of A and B"] = limits.heatmap(difference, title=f"{what}, on the scale of A and B", **axes)
+        title = f"{'Quantisation error' if codes else 'Δ'} on a scale of its own"
+        panels["Δ on a scale of its own"] = run.heatmap(difference, title=title, **axes)
+        panels["histogram of A and B"] = overlaid({"A": results["of a"], "B": results["of b"]}, tensor.dtype)
+        panels["histogram of Δ"] = plain_histogram(results["of d"], tensor.dtype, "Δ", "unchanged")
         yield Page(
             f"{tensor.name}_delta",
             f"{tensor_title(tensor)} · {self._error(tensor.name, delta)}{_figures(delta)}",
-            (*panels, both, changes),
+            tuple(panels.values()),
             FOLDER,
             columns=2,
+            panel_names=tuple(panels),
             about={**about(tensor), "relative_l2": delta.relative, "max_abs_delta": delta.absmax},
         )
 
@@ -118,24 +119,6 @@ def _figures(delta: Delta) -> str:
     if delta.rank is not None:
         facts.append(f"stable rank {delta.rank.stable:.1f}")
     return ", ".join([*broken, f"the others: {', '.join(facts)}"] if broken else facts)
-
-
-def _overlaid(a: Distribution, b: Distribution, tensor: LazyTensor) -> Line | Text:
-    """The two distributions as lines over the same bars."""
-    both = Distribution().merge(a).merge(b)
-    left_out = [
-        f"{count:,} {what} in {side}"
-        for side, each in (("A", a), ("B", b))
-        for count, what in ((each.nan, "NaN"), (each.posinf + each.neginf, "Inf"))
-        if count
-    ]
-    if not both.finite:
-        return Text(f"No weight is finite: {', '.join(left_out)}.", title="A and B")
-    edges = bar_edges(both, tensor.dtype, _BARS, 0.0005, whole=False)
-    middle = (edges[1:] + edges[:-1]) / 2
-    counts = {name: each.histogram(edges)[0].astype(np.float64) for name, each in (("A", a), ("B", b)) if each.finite}
-    title = "Weights of A and B, in the same bars" + (f" (not drawn: {', '.join(left_out)})" if left_out else "")
-    return Line(middle, counts, title=title, xlabel="weight", ylabel="count")
 
 
 @dataclass(frozen=True)
@@ -203,37 +186,39 @@ def comparison_table(comparison: Comparison, names: Names, top: int = 0, everyth
         rows.append((_rank(delta), (visible(name), shape_text(pair.b.shape), dtype, *figures, "; ".join(texts))))
     rows.sort(key=lambda row: row[0])
     shown = [row for _, row in (rows[:top] if top else rows)]
-    panels: list[Any] = [_faults(comparison)] if comparison.faults else []
+    panels: dict[str, Any] = {"faults": _faults(comparison)} if comparison.faults else {}
     errors = _errors(comparison, everything)
     if errors:
-        panels.append(Table(ERRORS, tuple(errors[:top] if top else errors), formats=ERROR_FORMATS))
+        panels["quantisation errors"] = Table(ERRORS, tuple(errors[:top] if top else errors), formats=ERROR_FORMATS)
     if shown:
-        panels.append(Table(COLUMNS, tuple(shown), formats=FORMATS))
+        panels["changes"] = Table(COLUMNS, tuple(shown), formats=FORMATS)
     others = [each for each in comparison.differences if each.kind in ("only_a", "only_b", "renamed")]
     if others:
         where = {"only_a": f"only in A ({names.a})", "only_b": f"only in B ({names.b})", "renamed": "renamed"}
         listed = others[:top] if top else others
         entries = tuple((visible(each.name), where[each.kind], each.text) for each in listed)
-        panels.append(Table(("Tensor", "Where", "What"), entries))
+        panels["only in one"] = Table(("Tensor", "Where", "What"), entries)
     if comparison.translation is not None:
-        panels.append(Table(("Tensors under other names",), tuple((visible(each),) for each in comparison.translation.said)))
+        said_of_names = tuple((visible(each),) for each in comparison.translation.said)
+        panels["other names"] = Table(("Tensors under other names",), said_of_names)
     taken = [(visible(what), count) for what, count in comparison.match.wrappers.items()]
     if taken:
-        panels.append(Table(("Taken off names to match them", "Tensors"), tuple(taken)))
+        panels["wrappers"] = Table(("Taken off names to match them", "Tensors"), tuple(taken))
     spelled = [(visible(what), count) for what, count in comparison.match.spellings.items()]
     if spelled:
-        panels.append(Table(("One name, two spellings", "Tensors"), tuple(spelled)))
+        panels["spellings"] = Table(("One name, two spellings", "Tensors"), tuple(spelled))
     ties = [(visible(name), visible(owner)) for name, owner in comparison.tied.items()]
     if ties:
-        panels.append(Table(("Only on one side, as another name", "Of"), tuple(ties)))
+        panels["ties"] = Table(("Only on one side, as another name", "Of"), tuple(ties))
     apart = [(visible(each.name), f"only in {each.side.upper()}", visible(each.why)) for each in comparison.match.apart]
     if apart:
-        panels.append(Table(("Not compared", "Where", "What"), tuple(apart)))
+        panels["not compared"] = Table(("Not compared", "Where", "What"), tuple(apart))
     hidden = (
         len(rows) - len(shown) + (max(len(errors) - top, 0) if top else 0) + (len(others) - len(others[:top]) if top else 0)
     )
     title = f"{verdict(comparison, hidden)} (A: {names.a}, B: {names.b})"
-    return Page("compare", title, tuple(panels), kind="table", data=as_json(comparison), opens=True)
+    shown_panels, data = tuple(panels.values()), as_json(comparison)
+    return Page("compare", title, shown_panels, kind="table", data=data, opens=True, panel_names=tuple(panels))
 
 
 def _faults(comparison: Comparison) -> Table:
@@ -378,25 +363,24 @@ def overview_page(comparison: Comparison, names: Names) -> Page | None:
     if not any(comparison.deltas[name].changed for name in chosen):
         return None
     layered = in_layers(chosen) if len(chosen) > BARS else {}
-    panels: list[Any] = []
+    panels: dict[str, Any] = {}
     if layered:
-        panels += [_by_layer(comparison, layered, what) for what in figures]
         within = {name for cells in layered.values() for name in cells.values()}
-        rest, where = [name for name in chosen if name not in within], "Outside the layers"
-        panels += [_sorted_bars(comparison, rest, what, where) for what in figures]
+        groups = {"Outside the layers": [name for name in chosen if name not in within]}
+        panels.update((f"{what}, by layer and kind", _by_layer(comparison, layered, what)) for what in figures)
     else:
         matrices = [name for name in chosen if comparison.pairs[name].b.ndim > 1]
-        vectors = [name for name in chosen if name not in set(matrices)]
-        for what in figures:
-            panels += [_sorted_bars(comparison, matrices, what, "Matrices and kernels")]
-            panels += [_sorted_bars(comparison, vectors, what, "Vectors")]
+        groups = {"Matrices and kernels": matrices, "Vectors": [name for name in chosen if name not in set(matrices)]}
+    for what in figures:
+        panels.update((f"{what}, {each.lower()}", _sorted_bars(comparison, some, what, each)) for each, some in groups.items())
+    known = {name: panel for name, panel in panels.items() if panel is not None}
     broken = totals(comparison.deltas, chosen).not_finite.changes()
     of = f"Change from {names.a} to {names.b}"
     if comparison.quantised is not None:
         coded, original = (names.b, names.a) if comparison.quantised.side == "b" else (names.a, names.b)
         of = f"Quantisation error of {coded}, relative to {original}"
-    title = ", ".join([of, *broken])
-    return Page("compare_overview", title, tuple(panel for panel in panels if panel is not None))
+    title = " · ".join([of, ", ".join(broken)] if broken else [of])
+    return Page("compare_overview", title, tuple(known.values()), panel_names=tuple(known))
 
 
 def _figure(comparison: Comparison, name: str, what: str) -> float:
@@ -419,7 +403,7 @@ def _by_layer(comparison: Comparison, kinds: Mapping[str, Mapping[int, str]], wh
     if not _tells(comparison, names, what):
         return None
     figures = {name: _figure(comparison, name, what) for name in names}
-    lost = {name for name in names if comparison.deltas[name].broken}
+    lost = {name for name in names if math.isnan(figures[name])}  # how many weights changed is known of NaN and Inf, too
     return layers_and_kinds(kinds, figures, lost, what, f"By layer and kind of tensor: {_TITLES[what]}")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from torch2grid_builtin._compare.delta import DeltaCollector, DeltaOf, minus
 from torch2grid_builtin._compare.match import match
-from torch2grid_builtin._compare.order import Ordered
+from torch2grid_builtin._compare.order import Ordered, step_text
 from torch2grid_builtin._views.grid import whole_model_run
 from torch2grid_builtin._views.histogram import LEVELS, bar_edges
 from torch2grid_builtin._views.units import dead_units, has_units
@@ -124,7 +124,7 @@ def _bars(known: Sequence[Distribution], dtype: np.dtype[Any]) -> tuple[Array, f
         both = Distribution()
         for each in known:
             both.merge(each)
-        return bar_edges(both, dtype, _BARS, 0.001, whole=False), 0.0
+        return bar_edges(both, dtype, _BARS, 0.0, whole=False, ends=(both.min, both.max)), 0.0
     low, high = min(each.min for each in known), max(each.max for each in known)
     bend = max(min(spreads), max(abs(low), abs(high)) * _NARROW)
     ends = np.arcsinh(np.array([low, high]) / bend)
@@ -452,7 +452,7 @@ def recorded_series(checkpoint: Checkpoint) -> tuple[Series, str]:
     if not distributions:
         raise LoadError(whole.source, "is a recording of no gradients", "record again")
     tracks = recorded_tracks(distributions, norms)
-    labels = tuple(f"step {step:g}" for step in steps.tolist())
+    labels = tuple(f"step {step_text(step)}" for step in steps.tolist())
     ordered = Ordered((checkpoint,), tuple(steps.tolist()), labels, "as recorded", "step")
     vectors = frozenset(name for name in tracks if name.endswith("bias"))  # by name: shapes are not recorded
     title = f"Gradients of {_some(len(tracks), 'parameter')} at {_some(len(labels), 'step')}"

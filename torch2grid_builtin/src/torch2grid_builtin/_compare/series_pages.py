@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin._compare.figures import by_kind, in_colors, short
+from torch2grid_builtin._compare.order import SNAPSHOT, step_text
 from torch2grid_builtin._compare.series import First, Series, Track
 from torch2grid_builtin._optimizers import USUAL
 from torch2grid_builtin._views.histogram import LEVELS
 from torch2grid_core import Page
 from torch2grid_core.pages import Band, Heatmap, Line, Ridges, Table, Text
-from torch2grid_core.text import visible
+from torch2grid_core.text import counted, visible
 
 Array = np.ndarray[Any, Any]
 SHOWN = 8  # lines in one diagram: more cannot be told apart
@@ -24,7 +25,7 @@ FOLDER = "series"
 FORMATS = {
     **dict.fromkeys(("‖w‖ first", "‖w‖ last", "Std first", "Std last"), ".4g"),
     **dict.fromkeys(("Dead% first", "Dead% last"), ".2f"),
-    **dict.fromkeys(("Largest ratio", "Excess kurtosis first", "Excess kurtosis last"), ".3g"),
+    **dict.fromkeys(("Excess kurtosis first", "Excess kurtosis last"), ".3g"),
 }
 
 
@@ -67,6 +68,7 @@ def _since(series: Series) -> dict[str, int]:
 
 def series_table(series: Series, words: Quantity, title: str) -> Page:
     """First and last of every tensor, and when it changed most; those with NaN or Inf first, in columns of their own."""
+    largest_of = f"Largest {words.ratio.partition(' ')[0]}"
     columns: tuple[str, ...] = (
         "Tensor",
         f"{words.norm} first",
@@ -77,7 +79,7 @@ def series_table(series: Series, words: Quantity, title: str) -> Page:
         "Excess kurtosis last",
         "Dead% first",
         "Dead% last",
-        "Largest ratio",
+        largest_of,
         "At",
     )
     since = _since(series)
@@ -96,7 +98,14 @@ def series_table(series: Series, words: Quantity, title: str) -> Page:
             began = series.ordered.labels[since[name]] if name in since else ""
             bad = (int(track.nan[-1]), int(track.inf[-1]), began)
         rows.append((visible(name), *ends, largest, "" if most is None else series.ordered.labels[most], *bad))
-    formats = {**FORMATS, f"{words.norm} first": ".4g", f"{words.norm} last": ".4g", "NaN last": ",", "Inf last": ","}
+    formats = {
+        **FORMATS,
+        largest_of: ".3g",
+        f"{words.norm} first": ".4g",
+        f"{words.norm} last": ".4g",
+        "NaN last": ",",
+        "Inf last": ",",
+    }
     table = Table(columns, tuple(rows), formats={name: spec for name, spec in formats.items() if name in columns})
     title = titled(series, title)
     if words.marked and (exploded := series.explosion) is not None:
@@ -128,7 +137,7 @@ def trends_page(series: Series, words: Quantity, title: str) -> Page:
     shown = {figure: panel for figure, panel in panels.items() if panel is not None}
     if len(shown) % 2:  # no place stays empty: the norm says most of what the std does
         shown.pop("std", None)
-    return Page("series_trends", title, tuple(shown.values()), columns=2)
+    return Page("series_trends", title, tuple(shown.values()), columns=2, panel_names=tuple(shown))
 
 
 def _table_in_colors(
@@ -138,6 +147,8 @@ def _table_in_colors(
     first = int(figure == "ratio" and all(np.isnan(track.ratio[0]) for track in tracks.values()))  # nothing came before
     values = {name: np.asarray(getattr(track, figure), np.float64)[first:] for name, track in tracks.items()}
     lost = {name: (track.nan + track.inf)[first:] > 0 for name, track in tracks.items()}
+    if figure == "dead":  # a unit is dead or not, whatever others hold
+        lost = {name: each & np.isnan(values[name]) for name, each in lost.items()}
     known = [name for name in tracks if np.isfinite(values[name]).any()]
     if not known or values[known[0]].size == 0:
         return None
@@ -161,7 +172,7 @@ def _table_in_colors(
 def _columns(series: Series) -> tuple[Sequence[str], str]:
     """What each snapshot is called below its column, and what that counts."""
     ordered = series.ordered
-    return (ordered.labels, "") if ordered.unit == "snapshot" else ([f"{step:g}" for step in ordered.steps], ordered.unit)
+    return (ordered.labels, "") if ordered.unit == SNAPSHOT else ([step_text(step) for step in ordered.steps], ordered.unit)
 
 
 def _spread(tracks: dict[str, Track]) -> bool:
@@ -174,7 +185,7 @@ def _line(
     series: Series, tracks: dict[str, Track], figure: str, what: str, log: bool = False, marks: dict[str, float] | None = None
 ) -> Line | None:
     since, ordered = _since(series), series.ordered
-    begins = ordered.labels if ordered.unit == "snapshot" else [f"{step:g}" for step in ordered.steps]
+    begins = ordered.labels if ordered.unit == SNAPSHOT else [step_text(step) for step in ordered.steps]
     values = {}
     for name, track in tracks.items():
         shown = visible(name, 40)
@@ -207,7 +218,7 @@ def _flags(series: Series) -> dict[int, str]:
 
 def _axis(series: Series) -> tuple[Array, Sequence[str], str]:
     ordered = series.ordered
-    if ordered.unit == "snapshot":
+    if ordered.unit == SNAPSHOT:
         return np.array(ordered.steps), ordered.labels, ""
     return np.array(ordered.steps), (), ordered.unit
 
@@ -245,8 +256,10 @@ def ridges_page(series: Series, name: str, words: Quantity) -> Page:
         ylabel=words.what,
         flags={row: _lost(track, int(place)) for row, place in enumerate(shown) if _lost(track, int(place))},
         bend=track.bend,
+        limits=(float(track.edges[0]), float(track.edges[-1])),
     )
-    return Page(f"{name}_series", title, (ridges, band) if len(shown) else (ridges,), FOLDER, about=about)
+    panels: dict[str, Any] = {"histograms": ridges, "quantiles": band} if len(shown) else {"histograms": ridges}
+    return Page(f"{name}_series", title, tuple(panels.values()), FOLDER, about=about, panel_names=tuple(panels))
 
 
 def _lost(track: Track, place: int) -> str:
@@ -275,6 +288,7 @@ def as_json(series: Series, words: Quantity) -> dict[str, Any]:
         "format": "torch2grid series 1",
         "what": words.what,
         "order": series.ordered.said,
+        "unit": series.ordered.unit,
         "steps": list(series.ordered.steps),
         "labels": list(series.ordered.labels),
         "sources": [each.source for each in series.ordered.checkpoints],
@@ -299,10 +313,15 @@ def _first_json(first: First | None) -> dict[str, Any] | None:
     return {"label": first.label, "place": first.place, "tensors": list(first.names)}
 
 
-def series_pages(series: Series, words: Quantity, title: str, every: bool = False) -> Iterator[Page]:
-    """The table, the trends, and each tensor over time: those that moved most, or *every* one."""
-    yield series_table(series, words, title)
-    yield trends_page(series, words, title)
+def series_pages(series: Series, words: Quantity, title: str = "", every: bool = False) -> Iterator[Page]:
+    """The table, the trends, and each tensor over time: those that moved most, or *every* one.
+
+    title: of the table and the trends, instead of how many checkpoints there are. The table says how these were ordered.
+    """
+    labels, run = series.ordered.labels, counted(len(series.ordered.labels), "checkpoint")
+    yield series_table(series, words, title or f"{run} · {series.ordered.said}")
+    ends = f" · {labels[0]} … {labels[-1]}" if labels[0] != labels[-1] else ""  # what is in memory has no names
+    yield trends_page(series, words, title or f"{run}{ends}")
     for name in series.tracks if every else moved_most(series):
         yield ridges_page(series, name, words)
 

@@ -78,6 +78,8 @@ class Targets:
             self.pictures.add(page, view)
         elif shown and not self.printed and not self._data:
             self._beside(self.run.output).add(page, view)
+        elif not (self.printed or self._data or self.run.quiet):  # what was found is said beside the pictures, too
+            click.echo(page.title, err=True)
 
     def film(self, frames: Iterable[Page], view: View) -> None:
         """All *frames*, as one file of each format that is asked for."""

@@ -27,7 +27,7 @@ from torch2grid_builtin._compare.naming import Origin, Translation, origins_of, 
 from torch2grid_builtin._compare.order import Names
 from torch2grid_builtin._compare.quantised import Quantised, quantised_of
 from torch2grid_builtin._forms import stacked
-from torch2grid_builtin._views.units import in_whole, ranges_text
+from torch2grid_builtin._views.units import matrix_in_whole, ranges_text
 from torch2grid_core import Checkpoint, LazyTensor, Settings, View, draw
 from torch2grid_core.grids import matrix_shape
 from torch2grid_core.pages import PageOrigin
@@ -258,6 +258,8 @@ def find_differences(
 
 def describe(pair: Pair, delta: Delta) -> str:
     """What changed in one tensor, in a few words: one weight, a row, a few directions, or how much."""
+    if pair.reshaped and (seen := in_shape_of(pair)) is not None:
+        pair, _ = seen  # places are those of what was compared
     rows, columns = matrix_shape(pair.b.shape)
     place = delta.not_finite.first or delta.largest
     notes = []
@@ -272,10 +274,9 @@ def describe(pair: Pair, delta: Delta) -> str:
     stack = stacked(pair.b.name, pair.b.shape)
     one, several = ("matrix", "matrices") if stack is not None and len(stack.leading) == 1 else ("row", "rows")
     if rows > 1 and delta.rows is not None and len(delta.rows) < rows:
-        notes.append(f"{one if len(delta.rows) == 1 else several} {ranges_text(_in_whole(pair.b, delta.rows, 0))} of {rows:,}")
+        notes.append(_units_text(pair.b, (one, several), delta.rows, 0))
     elif stack is None and columns > 1 and delta.columns is not None and len(delta.columns) < columns:
-        which = ranges_text(_in_whole(pair.b, delta.columns, 1))
-        notes.append(f"{'column' if len(delta.columns) == 1 else 'columns'} {which} of {columns:,}")
+        notes.append(_units_text(pair.b, ("column", "columns"), delta.columns, 1))
     elif delta.rank is not None and delta.rank.directions is not None and 4 * delta.rank.directions <= min(one_matrix(pair.b)):
         few = "1 direction holds" if delta.rank.directions == 1 else f"{delta.rank.directions} directions hold"
         notes.append(f"low rank: {few} 99.9 % of Δ{'' if stack is None else ' of each matrix'}")
@@ -300,9 +301,10 @@ def _index(tensor: LazyTensor, flat: int) -> list[int]:
     return found if tensor.taken is None else list(tensor.taken.index(found))
 
 
-def _in_whole(tensor: LazyTensor, units: Sequence[int], axis: int) -> tuple[int, ...]:
-    """Rows or columns of the 2-D form of *tensor* as indices of the whole; columns of several dimensions stay as they are."""
-    return in_whole(tensor, units, axis) if tensor.ndim == 2 or axis == 0 < tensor.ndim - 1 else tuple(units)
+def _units_text(tensor: LazyTensor, words: tuple[str, str], units: Sequence[int], axis: int) -> str:
+    """``row 321 of 1,000``: rows or columns of the 2-D form, by the indices of the whole tensor."""
+    found, count = matrix_in_whole(tensor, units, axis)
+    return f"{words[len(found) != 1]} {ranges_text(found)} of {count:,}"
 
 
 def _rounded(pair: Pair, delta: Delta) -> str:

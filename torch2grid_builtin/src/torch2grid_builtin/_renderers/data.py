@@ -57,9 +57,9 @@ class Csv(Renderer):
     def render(self, page: Page, target: BinaryIO, style: Style, format: str) -> None:
         """Write each panel as a table: a header, then its rows, as RFC 4180 has it, in UTF-8.
 
-        Where there are several panels, a first column ``panel`` has the number and title of each; panels of the same
-        columns share one table, an empty line comes before a table of other columns. A heatmap is one row a cell that holds
-        weights; where its row and column are not those of the tensor, the index of its first weight follows. A text
+        Where there are several panels, a first column ``panel`` has the name of each, or its number and title; panels of the
+        same columns share one table, an empty line comes before a table of other columns. A heatmap is one row a cell that
+        holds weights; where its row and column are not those of the tensor, the index of its first weight follows. A text
         that a spreadsheet would run as a formula has an apostrophe before it.
         """
         stream = io.TextIOWrapper(target, encoding="utf-8", newline="", write_through=True)
@@ -69,6 +69,7 @@ class Csv(Renderer):
         for number, panel in enumerate(page.panels, 1):
             columns, rows = _csv_rows(panel, page.about)
             label = visible(f"{number}: {panel.title}" if getattr(panel, "title", "") else str(number), 2000)
+            label = visible(page.panel_names[number - 1], 2000) if page.panel_names else label
             if columns != before:
                 if before is not None:
                     stream.write("\r\n")
@@ -118,13 +119,21 @@ def _page_pieces(page: Page) -> Iterator[str]:
     yield json_text(head)[:-1] + ', "panels": ['
     for number, panel in enumerate(page.panels):
         yield ",\n " if number else "\n "
-        if isinstance(panel, Heatmap):
-            yield from _heatmap_pieces(panel)
-        elif isinstance(panel, Numbers):
-            yield from _numbers_pieces(panel)
-        else:
-            yield json_text(_panel(panel))
+        if page.panel_names:
+            yield f'{{"name": {json_text(page.panel_names[number])}, '
+        pieces = _panel_pieces(panel)
+        yield next(pieces).removeprefix("{" if page.panel_names else "")
+        yield from pieces
     yield "]}"
+
+
+def _panel_pieces(panel: Any) -> Iterator[str]:
+    if isinstance(panel, Heatmap):
+        yield from _heatmap_pieces(panel)
+    elif isinstance(panel, Numbers):
+        yield from _numbers_pieces(panel)
+    else:
+        yield json_text(_panel(panel))
 
 
 def _heatmap_pieces(panel: Heatmap) -> Iterator[str]:
@@ -227,7 +236,7 @@ _FIELDS: dict[type, tuple[str, ...]] = {
     Histogram: ("xlabel", "edges", "counts", "below", "above", "nan", "log", "marks", "summary", "curves"),
     Line: ("xlabel", "ylabel", "x", "xticks", "y", "log", "marks", "flags", "xlog", "xmarks"),
     Scatter: ("xlabel", "ylabel", "x", "y", "names", "groups", "log", "marks", "xlog", "xmarks"),
-    Band: ("ylabel", "labels", "levels", "values", "flags", "bend"),
+    Band: ("ylabel", "labels", "levels", "values", "flags", "bend", "limits"),
     Ridges: ("xlabel", "labels", "edges", "shares", "flags", "bend"),
     Bar: ("ylabel", "labels", "values", "marks", "flags", "bend"),
     Boxes: ("ylabel", "labels", "values", "flags"),

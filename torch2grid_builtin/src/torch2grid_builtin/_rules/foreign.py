@@ -144,7 +144,8 @@ class Runs(Rule):
             waves = waves or Waves(tensor)
             if waves.explain(first, last):
                 continue  # position 0 of a table of positions: the sine of it is 0, the cosine 1
-            tail = f", to the end of {tensor.size:,} weights" if last == tensor.size else ""
+            is_end = last == tensor.size and tensor.taken is None
+            tail = f", to the end of {tensor.size:,} weights" if is_end else ""
             odds = f"chance below 1e{math.ceil(expected / math.log(10))}" if expected > -690 else "chance below 1e-300"
             text = f"{last - first:,} weights {what} in a row{tail} ({odds}): they were not written, or overwritten"
             yield Finding(f"{text}; compare with the original", tensor.name, _index(tensor, first))

@@ -203,6 +203,45 @@ def plain_histogram(found: Distribution, dtype: np.dtype[Any], quantity: str, ze
     )
 
 
+def overlaid(sides: Mapping[str, Distribution], dtype: np.dtype[Any]) -> Histogram | Text:
+    """Distributions over the same bars: the last of *sides* as bars, the others as lines. What lies beyond is counted."""
+    known = {name: each for name, each in sides.items() if each.finite}
+    if not known:
+        text = "; ".join(f"{name}: {nothing_finite(each.not_finite, each.count)}" for name, each in sides.items())
+        return Text(text, title=" and ".join(sides))
+    both = Distribution()
+    for each in known.values():
+        both.merge(each)
+    lows, highs = zip(*(_ends(each, 0.0005) for each in known.values()), strict=True)
+    edges = bar_edges(both, dtype, 80, 0.0005, whole=False, ends=(min(lows), max(highs)))
+    counts = {name: each.histogram(edges) for name, each in known.items()}
+    *others, last = known
+    figures = {f"{name} std": figure_text(each.std) for name, each in known.items()}
+    for name, (_, below, above) in counts.items():
+        side = known[name]
+        figures |= {f"{name} below": f"{below:,}, to {figure_text(side.min)}"} if below else {}
+        figures |= {f"{name} above": f"{above:,}, to {figure_text(side.max)}"} if above else {}
+        lost = {"NaN": side.nan, "Inf": side.not_finite.inf}
+        figures |= {f"{name} {what}": f"{count:,}" for what, count in lost.items() if count}
+    told = [f"{name} (line)" for name in others] + [f"{last} (bars)" if others else last]
+    nothing = [f"; {name}: {nothing_finite(each.not_finite, each.count)}" for name, each in sides.items() if name not in known]
+    bars, below, above = counts[last]
+    large = both.count >= 1000
+    return Histogram(
+        edges,
+        bars,
+        title=f"Weights of {' and '.join(told)}{' (heights are logarithmic)' if large else ''}{''.join(nothing)}",
+        xlabel="|weight|" if dtype.kind == "c" else "weight",
+        below=below + known[last].neginf,
+        above=above + known[last].posinf,
+        nan=known[last].nan,
+        log=large,
+        marks={"0": 0.0},
+        summary=figures,
+        curves={name: counts[name][0].astype(np.float64) for name in others},
+    )
+
+
 def limits_text(low: float, high: float) -> tuple[str, str]:
     """Both ends of an axis with as few digits as say where they are, to a hundredth of what lies between."""
     for digits in range(2, 10):

@@ -89,13 +89,14 @@ class Outliers(View):
         )
         title = run.title or f"Outliers of {source_name(checkpoint)}"
         about = {"tensors": list(checkpoint)}
-        yield Page("outliers", title, tables, kind="table", about=about)
+        names = ("weights", "rows and columns", "layers")
+        yield Page("outliers", title, tables, kind="table", about=about, panel_names=names)
         panels = (
             _map(layers, self.z),
             _bars(weights, "Largest weights", self.z),
             _bars(_first(units, _BARS), "Rows and columns", self.z),
         )
-        yield Page("outliers_overview", title, panels, about=about)
+        yield Page("outliers_overview", title, panels, about=about, panel_names=(names[2], *names[:2]))
 
     def _weights(
         self,

@@ -25,6 +25,7 @@ from torch2grid_builtin._quantization.errors import Quantization, QuantizationEr
 from torch2grid_builtin._quantization.schemes import SCHEMES, USUAL
 from torch2grid_builtin._views.describing import about, figure_text, flag, formats_of, source_name, tensor_title
 from torch2grid_builtin._views.stacks import Matrix, PerMatrix, matrices
+from torch2grid_builtin._views.units import matrix_in_whole
 from torch2grid_core import Checkpoint, LazyTensor, Need, NotDrawable, Page, Settings, UsageError, View
 from torch2grid_core.pages import Heatmap, Table, Text
 from torch2grid_core.sources import is_floating
@@ -114,11 +115,12 @@ class QuantizationView(View):
         kept = _kept(errors, self.keep)
         title = run.title or f"What quantisation would cost {source_name(checkpoint)}"
         shown = {"tensors": _names(checkpoint)}
-        tables = [_table_of_schemes(errors), _table_of_tensors(errors, kept, self.keep)]
-        tables += _table_of_types(errors)
+        tensors = {part.tensor.name: part.tensor for part, _ in found}
+        tables = {"schemes": _table_of_schemes(errors, tensors), "tensors": _table_of_tensors(errors, kept, self.keep)}
+        tables.update(("narrower types", table) for table in _table_of_types(errors))
         if self.detail:
-            tables.append(_table_of_each(found, "Each tensor by scheme"))
-        yield Page("quantization", title, tuple(tables), kind="table", about=shown)
+            tables["each tensor by scheme"] = _table_of_each(found, "Each tensor by scheme")
+        yield Page("quantization", title, tuple(tables.values()), kind="table", about=shown, panel_names=tuple(tables))
         yield Page(OVERVIEW, title, tuple(_overview(errors, self.keep)), columns=2, wide=1, about=shown)
 
 
@@ -150,8 +152,10 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _place(index: Sequence[int]) -> str:
-    return f"[{', '.join(map(str, index))}]"
+def _place(tensor: LazyTensor, index: Sequence[int]) -> str:
+    """The row, or the row and the column, of the 2-D form of *tensor*, in the whole one where that is a part."""
+    found = [matrix_in_whole(tensor, (unit,), axis)[0][0] for axis, unit in enumerate(index)]
+    return f"[{', '.join(map(str, found))}]"
 
 
 def _what(each: QuantizationErrors) -> str:
@@ -173,7 +177,7 @@ def _total(errors: Mapping[str, QuantizationErrors], name: str) -> float:
     return math.sqrt(lost / squares) if squares else math.nan
 
 
-def _table_of_schemes(errors: Mapping[str, QuantizationErrors]) -> Table:
+def _table_of_schemes(errors: Mapping[str, QuantizationErrors], tensors: Mapping[str, LazyTensor]) -> Table:
     first = next(iter(errors.values()))
     weights = sum(math.prod(each.shape) for each in errors.values())
     lost = sum(bool(each.not_finite) for each in errors.values())
@@ -186,7 +190,7 @@ def _table_of_schemes(errors: Mapping[str, QuantizationErrors]) -> Table:
         worst = max(known, key=lambda tensor: known[tensor].schemes[name].relative, default="")
         cells: tuple[Any, ...] = (None,) * 6
         if worst:
-            cells = (visible(worst), known[worst].schemes[name].decibels, *_worst_cells(known, name))
+            cells = (visible(worst), known[worst].schemes[name].decibels, *_worst_cells(known, tensors, name))
         rows.append((scheme.label, bits, _known(total), _known(decibels(total)), *cells))
     note = (
         f"; {lost:,} {'tensors hold' if lost > 1 else 'tensor holds'} NaN or Inf as float32, and no figure is of these"
@@ -196,16 +200,18 @@ def _table_of_schemes(errors: Mapping[str, QuantizationErrors]) -> Table:
     return Table(OF_SCHEMES, tuple(rows), f"Schemes, all tensors together; SNR in dB{note}", formats_of(OF_SCHEMES, FORMATS))
 
 
-def _worst_cells(errors: Mapping[str, QuantizationErrors], name: str) -> tuple[Any, ...]:
+def _worst_cells(errors: Mapping[str, QuantizationErrors], tensors: Mapping[str, LazyTensor], name: str) -> tuple[Any, ...]:
     """The worst row and block of all tensors, each with its SNR."""
     cells: list[Any] = []
     for what in ("row", "block"):
         worst = {tensor: getattr(each.schemes[name], what) for tensor, each in errors.items()}
         worst = {tensor: each for tensor, each in worst.items() if each is not None}
         tensor = max(worst, key=lambda tensor: worst[tensor].relative, default="")
-        cells += (
-            [f"{visible(tensor)} {_place(worst[tensor].index)}", decibels(worst[tensor].relative)] if tensor else [None, None]
-        )
+        if not tensor:
+            cells += [None, None]
+            continue
+        place = _place(tensors[tensor], worst[tensor].index)
+        cells += [f"{visible(tensor)} {place}", decibels(worst[tensor].relative)]
     return tuple(cells)
 
 
@@ -248,7 +254,7 @@ def _table_of_each(found: Sequence[tuple[Matrix, QuantizationErrors]], title: st
         for name, error in each.schemes.items():
             cells: list[Any] = []
             for worst in (error.row, error.block):
-                cells += [None, None] if worst is None else [_place(worst.index), decibels(worst.relative)]
+                cells += [None, None] if worst is None else [_place(part.tensor, worst.index), decibels(worst.relative)]
             figures = (_known(error.relative), _known(error.decibels)) if each.norm else (None, None)
             rows.append((visible(part.tensor.name), SCHEMES[name].label, *figures, *cells)[-len(columns) :])
     return Table(columns, tuple(rows), title, formats_of(columns, FORMATS))
@@ -369,7 +375,7 @@ def _picture(part: Matrix, found: QuantizationErrors, label: str) -> Any:
         title=f"{label} of {visible(part.tensor.name)}, a cell {high} × {wide} weights; the worst {figure_text(worst)}",
         rows="row",
         columns="column",
-        row_names=[str(row * high) for row in range(rows)],
-        column_names=[str(column * wide) for column in range(columns)],
+        row_names=[str(row) for row in matrix_in_whole(part.tensor, range(0, rows * high, high), 0)[0]],
+        column_names=[str(column) for column in matrix_in_whole(part.tensor, range(0, columns * wide, wide), 1)[0]],
     )
     return panel if panel is not None else Text("all zero", visible(part.tensor.name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -127,10 +128,33 @@ def with_duplicates(units: DeadUnits, found: DuplicateUnits) -> DeadUnits:
 
 def in_whole(tensor: LazyTensor, units: Sequence[int], axis: int = 0) -> tuple[int, ...]:
     """The indices of *units*, which are along *axis* of a part of a tensor (``--slice``), in the whole tensor."""
-    ranges = () if tensor.taken is None else tensor.taken.ranges
-    if len(ranges) != tensor.ndim or axis >= len(ranges):
-        return tuple(units)
-    return tuple(ranges[axis].start + unit * ranges[axis].step for unit in units)
+    dimensions = _dimensions(tensor)
+    return tuple(dimensions[axis][0][unit] for unit in units) if axis < len(dimensions) else tuple(units)
+
+
+def matrix_in_whole(tensor: LazyTensor, units: Sequence[int], axis: int) -> tuple[tuple[int, ...], int]:
+    """The rows (*axis* 0) or columns (1) *units* of the 2-D form of a part, as those of the whole; how many that has of them.
+
+    Of a part that lost a dimension, the whole is what it would be with all of the dimensions that are left.
+    """
+    dimensions = _dimensions(tensor)
+    rows = dimensions[:1] if len(dimensions) > 1 else []
+    along = dimensions[len(rows) :] if axis else rows
+    own, whole = tuple(len(taken) for taken, _ in along), tuple(length for _, length in along)
+    found = []
+    for unit in units:
+        index = np.unravel_index(unit, own) if own else ()
+        place = [taken[int(each)] for each, (taken, _) in zip(index, along, strict=True)]
+        found.append(int(np.ravel_multi_index(place, whole)) if whole else unit)
+    return tuple(found), math.prod(whole)
+
+
+def _dimensions(tensor: LazyTensor) -> list[tuple[range, int]]:
+    """Of each dimension of *tensor*, which indices of the whole tensor it has, and how many there are."""
+    part = tensor.taken
+    if part is None or len(part.ranges) != tensor.ndim:
+        return [(range(length), length) for length in tensor.shape]
+    return [(place, length) for place, length in zip(part.places, part.shape, strict=True) if isinstance(place, range)]
 
 
 def groups_in_whole(tensor: LazyTensor, groups: Sequence[DuplicateGroup]) -> tuple[DuplicateGroup, ...]:

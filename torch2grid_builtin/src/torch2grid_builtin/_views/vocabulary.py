@@ -13,6 +13,7 @@ import numpy as np
 from torch2grid_builtin._compare.figures import kind_and_layer
 from torch2grid_builtin._rules.about import is_lookup, is_place_table, is_type_table, is_vocabulary
 from torch2grid_builtin._views.describing import figure_text, formats_of, source_name
+from torch2grid_builtin._views.units import in_whole
 from torch2grid_builtin._vocabulary.rows import EQUAL, NOT_FINITE, SMALL, TOGETHER, ZERO, TokenRows, Vocabulary
 from torch2grid_builtin._vocabulary.tokens import Tokens, tokens_of
 from torch2grid_core import Checkpoint, LazyTensor, Need, NotDrawable, Page, Settings, View
@@ -66,7 +67,10 @@ class VocabularyView(View):
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
         tokens = tokens_of(checkpoint)
-        return {name: Vocabulary(tokens.free(checkpoint[name].shape[0])).about([name]) for name in tables_of_tokens(checkpoint)}
+        return {
+            name: Vocabulary(tokens.free(in_whole(tensor, range(tensor.shape[0])))).about([name])
+            for name, tensor in ((name, checkpoint[name]) for name in tables_of_tokens(checkpoint))
+        }
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterator[Page]:
         names = tables_of_tokens(checkpoint)
@@ -78,11 +82,13 @@ class VocabularyView(View):
         shown = {"tensors": names}
         tables = (
             _table_of_tables(checkpoint, found),
-            _table_of_rows(found, tokens, self.count),
+            _table_of_rows(checkpoint, found, tokens, self.count),
         )
-        yield Page("vocabulary", title, tables, kind="table", about=shown)
-        panels = [panel for name, rows in found.items() for panel in _panels(name, rows)]
-        yield Page("vocabulary_overview", title, tuple(panels), columns=2, about=shown)
+        yield Page("vocabulary", title, tables, kind="table", about=shown, panel_names=("tables", "rows"))
+        panels = [(name, panel) for name, rows in found.items() for panel in _panels(checkpoint[name], rows)]
+        called = tuple(f"{visible(name)}, {'each row' if isinstance(panel, Scatter) else 'by norm'}" for name, panel in panels)
+        shapes = tuple(panel for _, panel in panels)
+        yield Page("vocabulary_overview", title, shapes, columns=2, about=shown, panel_names=called)
 
 
 def tables_of_tokens(checkpoint: Checkpoint) -> list[str]:
@@ -152,20 +158,21 @@ def suspects(rows: TokenRows) -> Array:
     return np.lexsort((np.nan_to_num(near, nan=-1.0), rank))
 
 
-def _table_of_rows(found: Mapping[str, TokenRows], tokens: Tokens, count: int) -> Table:
+def _table_of_rows(checkpoint: Checkpoint, found: Mapping[str, TokenRows], tokens: Tokens, count: int) -> Table:
     lines: list[tuple[Any, ...]] = []
     for name, rows in found.items():
-        usual = _median(rows)
+        usual, tensor = _median(rows), checkpoint[name]
         for row in suspects(rows)[:count].tolist():
             why = WHY.get(int(rows.why[row]), "")
             if rows.why[row] == EQUAL:
-                why = f"equal to row {int(rows.twin[row])}" if rows.twin[row] != row else "equal to later rows"
-            norm = float(rows.norms[row])
+                (twin,) = in_whole(tensor, (int(rows.twin[row]),))
+                why = f"equal to row {twin}" if rows.twin[row] != row else "equal to later rows"
+            norm, (token,) = float(rows.norms[row]), in_whole(tensor, (row,))
             lines.append(
                 (
                     visible(name),
-                    row,
-                    tokens.shown(row),
+                    token,
+                    tokens.shown(token),
                     _known(norm),
                     _known(norm / usual) if usual else None,
                     _known(float(rows.distances[row])),
@@ -179,18 +186,19 @@ def _table_of_rows(found: Mapping[str, TokenRows], tokens: Tokens, count: int) -
     return Table(OF_ROWS, tuple(lines), title, formats_of(OF_ROWS, FORMATS))
 
 
-def _panels(name: str, rows: TokenRows) -> Iterator[Any]:
+def _panels(tensor: LazyTensor, rows: TokenRows) -> Iterator[Any]:
     """Norms by row, and how many rows have which norm; of suspect ones apart."""
     finite = np.isfinite(rows.norms)
     suspect = rows.why > 0
     step = -(-len(rows.norms) // _POINTS)
     kept = np.flatnonzero(finite & (suspect | (np.arange(len(rows.norms)) % step == 0)))
-    shown = visible(name)
+    shown = visible(tensor.name)
     lost = int(np.count_nonzero(~finite))
     note = f"; {lost:,} with NaN or Inf are not drawn" if lost else ""
+    note = f"; of rows that are not suspect, one of {step} is drawn{note}" if step > 1 else note
     groups = ["suspect rows" if each else "other rows" for each in suspect[kept].tolist()]
-    title = f"{shown}: norm of each row{note}"
-    yield Scatter(kept.astype(np.float64), rows.norms[kept], title, xlabel="row", ylabel="norm", groups=groups)
+    title, places = f"{shown}: norm of each row{note}", np.array(in_whole(tensor, kept.tolist()), np.float64)
+    yield Scatter(places, rows.norms[kept], title, xlabel="row", ylabel="norm", groups=groups)
     norms = rows.norms[finite]
     if not len(norms):
         return

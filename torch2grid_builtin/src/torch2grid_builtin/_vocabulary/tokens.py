@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,11 +30,12 @@ class Tokens:
         text = self.texts.get(row)
         return "" if text is None else visible(text, _SHOWN)
 
-    def free(self, rows: int) -> tuple[int, ...]:
-        """Of a table of so many rows those that no text becomes: without a token, or kept free by name."""
+    def free(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        """The places in *tokens*, a table's rows, of those that no text becomes: without a token, or kept free by name."""
         if not self.texts:
             return ()
-        return tuple(row for row in range(rows) if (text := self.texts.get(row)) is None or _FREE.fullmatch(text))
+        known = map(self.texts.get, tokens)
+        return tuple(place for place, text in enumerate(known) if text is None or _FREE.fullmatch(text))
 
 
 def tokens_of(checkpoint: Checkpoint) -> Tokens:

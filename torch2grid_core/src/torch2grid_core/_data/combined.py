@@ -108,7 +108,8 @@ class JointTensor(LazyTensor):
     ) -> JointTensor:
         """Return the tensor *name* that *combine* makes of *members* (see ``ComputedStorage``), which have one shape.
 
-        Members that all repeat their elements in one way, as expanded views do, are joined as their ``distinct`` form.
+        Members that all repeat their elements in one way, as expanded views do, are joined as their ``distinct`` form. Where
+        the members are the same part of tensors of several shapes, the joint tensor is that part of the last one.
 
         Raises:
             ValueError: there are no members, their shapes differ, or all repeat elements but not in one way. Their common shape
@@ -131,7 +132,9 @@ class JointTensor(LazyTensor):
         storage = ComputedStorage(named, combine, np.dtype(dtype))
         held = next((tensor.module_class for tensor in members.values() if tensor.module_class), "")
         parts = [tensor.taken for tensor in members.values()]
-        part = parts[0] if all(each == parts[0] for each in parts) else None
+        part = parts[-1]
+        if part is not None and not all(each is not None and each.places == part.places for each in parts):
+            part = None
         shape = tuple(shape) if part is None and stated is None else PartShape(shape, part, stated)
         return cls(
             name, shape, np.dtype(dtype), storage, note=note, module_class=held, taken=part, members=named, combine=combine

@@ -42,18 +42,33 @@ def stated_step(metadata: Mapping[str, Any], key: str) -> float | None:
 def step_of(source: str, metadata: Mapping[str, Any]) -> int | None:
     """The step of a checkpoint, ``None`` where nothing tells it.
 
-    It is the first of ``STEP_KEYS`` that *metadata* states as a whole number, else the number behind the first of these words,
-    or of ``checkpoint`` and ``ckpt``, in the name of the file, else of its folder: 1200 of ``epoch=3-step=1200.ckpt``.
+    It is the first of ``STEP_KEYS`` that *metadata* states as a whole number, else that of ``named_step``.
     """
     for key in STEP_KEYS:
         number = stated_step(metadata, key)
         if number is not None and number.is_integer() and 0 <= number <= _LARGEST:
             return int(number)
+    found = named_step(source)
+    return None if found is None else found[1]
+
+
+def named_step(source: str) -> tuple[str, int] | None:
+    """Return what the name of a checkpoint counts and its number: ``("step", 1200)`` of ``epoch=3-step=1200.ckpt``.
+
+    It is the number behind the first of ``STEP_KEYS`` in the name of the file, else of its folder. One behind ``checkpoint`` or
+    ``ckpt`` counts steps.
+
+    Args:
+        source: a path or another location.
+
+    Returns:
+        One of ``STEP_KEYS`` with the number; ``None`` where the name has neither.
+    """
     for name in (_parts(source)[-1:-3:-1]) if source else ():
         for key in _IN_NAMES:
             found = re.search(rf"(?<![a-z]){key}[-_=]?(\d{{1,15}})(?!\d)", name.lower())
             if found:
-                return int(found[1])
+                return key if key in STEP_KEYS else "step", int(found[1])
     return None
 
 

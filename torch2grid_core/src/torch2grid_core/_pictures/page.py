@@ -32,6 +32,7 @@ from torch2grid_core._pictures.validation import (
     check_text,
     check_type,
     edges_of,
+    ends_of,
     items_of,
     keep,
     placed_texts,
@@ -215,6 +216,7 @@ class Heatmap:
         steady: the colour bar keeps room for all that it may have to say, so that it stays in its place from frame to frame.
         row_runs: (first cell, indices) of each stretch that *rows* counts anew, for matrices side by side; empty: one stretch.
         column_runs: the same for *columns*.
+        stand_out: rows of cells whose names have room before those of others, the most striking first.
 
     Raises:
         ValueError: a marginal has another length, or a field another type.
@@ -237,6 +239,7 @@ class Heatmap:
     steady: bool = False
     row_runs: tuple[tuple[int, range], ...] = ()
     column_runs: tuple[tuple[int, range], ...] = ()
+    stand_out: tuple[int, ...] = ()
 
     __repr__ = in_a_line
 
@@ -251,6 +254,9 @@ class Heatmap:
         check_flag(boundaries=self.boundaries, labels=self.labels, steady=self.steady)
         keep(self, row_names=placed_texts("row_names", self.row_names))
         keep(self, column_names=placed_texts("column_names", self.column_names))
+        keep(self, stand_out=items_of("stand_out", self.stand_out, "whole numbers"))
+        if {*map(type, self.stand_out)} - {int}:
+            raise ValueError("stand_out: whole numbers are needed")
         for name, indices in (("row_indices", self.row_indices), ("column_indices", self.column_indices)):
             if indices is not None:
                 check_type(name, indices, range)
@@ -264,6 +270,12 @@ class Heatmap:
             check_type(f"{side}_marginal", marginal, Marginal)
             if np.shape(marginal.values) != (length,):
                 raise ValueError(f"{side}_marginal has shape {np.shape(marginal.values)}, the grid {length} {side}s")
+
+    @property
+    def ranked_row_names(self) -> tuple[tuple[float, str], ...]:
+        """``row_names`` in the order in which they get room: those of rows that stand out first."""
+        rank = {row: place for place, row in enumerate(self.stand_out)}
+        return tuple(sorted(self.row_names, key=lambda name: rank.get(int(name[0]), len(rank))))
 
     def row_index(self, place: int) -> int:
         """Return the index to write at weight *place* from the top."""
@@ -541,9 +553,10 @@ class Band:
         ylabel: what a value is.
         flags: place of a label → what is wrong there, as ``3 NaN``, written beside it.
         bend: half-width of the linear middle of an asinh axis; 0: the axis is linear.
+        limits: the ends of the axis, where another panel has the same one; ``None``: those of the values.
 
     Raises:
-        ValueError: *values* has another shape.
+        ValueError: *values* has another shape; *limits* are not two finite numbers, the second above the first.
     """
 
     labels: tuple[str, ...]
@@ -553,6 +566,7 @@ class Band:
     ylabel: str = "weight"
     flags: Mapping[int, str] = field(default_factory=dict)
     bend: float = 0.0
+    limits: tuple[float, float] | None = None
 
     __repr__ = in_a_line
 
@@ -567,6 +581,8 @@ class Band:
         check_shape("values", values, (len(self.levels), len(self.labels)), "a row for each level, a column for each label")
         keep(self, values=values)
         check_bend(self.bend)
+        if self.limits is not None:
+            keep(self, limits=ends_of("limits", self.limits))
         check_text(title=self.title, ylabel=self.ylabel)
         check_flags(self.flags, len(self.labels))
 
@@ -762,6 +778,8 @@ class Page:
             *column_names* and *column_notes*, and those of other rows with their titles.
         column_names: names of the columns of *places*.
         column_notes: what the panels of a column share, such as their limits.
+        panel_names: a name of each panel that does not change with the data, by which tables of several are told apart; ``()``
+            for their titles.
 
     Raises:
         ValueError: another kind, a panel without ``as_table``, another number of places than of panels, or a field of another
@@ -786,6 +804,7 @@ class Page:
     row_names: tuple[str, ...] = ()
     column_names: tuple[str, ...] = ()
     column_notes: tuple[str, ...] = ()
+    panel_names: tuple[str, ...] = ()
 
     _repr_html_ = as_html
 
@@ -815,8 +834,10 @@ class Page:
         if self.origin is not None:
             check_type("origin", self.origin, PageOrigin)
         check_flag(opens=self.opens)
-        for name in ("row_names", "column_names", "column_notes"):
+        for name in ("row_names", "column_names", "column_notes", "panel_names"):
             keep(self, **{name: texts_of(name, getattr(self, name))})
+        if self.panels and len(self.panel_names) not in (0, len(self.panels)):
+            raise ValueError(f"{len(self.panel_names)} panel_names name {counted(len(self.panels), 'panel')}")
         if self.frame is not None:
             keep(self, frame=items_of("frame", self.frame, "a place and of how many"))
             if (
@@ -842,8 +863,9 @@ class Page:
     def plot(self, ax: Any = None, *, colormap: str | None = None) -> Any:
         """Draw the page into *ax*, your matplotlib axes, or into a new figure, and return the axes.
 
-        Nothing else of the figure changes. There is no colour bar (``figure.colorbar(ax.images[0], ax=ax)`` makes one). Several
-        panels share the place of the axes, fitted to the size that these have now; more than nine are one image.
+        Nothing else of the figure changes. A single heatmap has no colour bar (``figure.colorbar(ax.images[0], ax=ax)`` makes
+        one). Several panels share the place of the axes with their colour bars, fitted to the size that these have now; more
+        than nine are one image.
 
         Args:
             ax: the axes; ``None`` makes a new figure.

@@ -142,6 +142,14 @@ def check_limits(low: Any, high: Any, kind: Any) -> None:
         raise ValueError(f"the kind of the scale is {str(kind)[:40]!r}, neither linear nor asinh")
 
 
+def ends_of(what: str, ends: Any) -> tuple[float, float]:
+    """The two ends of an axis, checked: finite numbers, the second above the first."""
+    found = items_of(what, ends, "numbers")
+    if len(found) != 2 or not all(isinstance(each, Real) and math.isfinite(each) for each in found) or not found[0] < found[1]:
+        raise ValueError(f"{what}: two finite numbers are needed, the second above the first, not {str(ends)[:40]}")
+    return float(found[0]), float(found[1])
+
+
 def check_marks(what: str, marks: Any) -> None:
     """Check that *marks* are numbers by name."""
     if not isinstance(marks, Mapping):

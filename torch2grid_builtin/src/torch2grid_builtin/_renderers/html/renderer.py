@@ -157,7 +157,7 @@ def _heatmap(panel: Heatmap, style: Style, tensors: Tensors, cells: int | None) 
             data[f"{side}_marginal"] = _marginal(marginal, *length)
     if panel.row_names:
         step = -(-full.shape[0] // max(grid.shape[0], 1))
-        data["row_names"] = [[place / step, visible(text, _LABEL)] for place, text in panel.row_names[:_MOST_ROWS]]
+        data["row_names"] = [[place / step, visible(text, _LABEL)] for place, text in panel.ranked_row_names[:_MOST_ROWS]]
     if panel.column_names:
         step = -(-full.shape[1] // max(grid.shape[1], 1))
         data["column_names"] = [[place / step, visible(text, _LABEL)] for place, text in panel.column_names[:_MOST_ROWS]]
@@ -288,6 +288,7 @@ def _plain_panel(panel: Any) -> dict[str, Any]:
             "ylabel": visible(panel.ylabel),
             "flags": _flags(panel.flags),
             "bend": panel.bend if isinstance(panel, Band) else 0,
+            "limits": panel.limits if isinstance(panel, Band) else None,
         }
     if isinstance(panel, Ridges):
         return {

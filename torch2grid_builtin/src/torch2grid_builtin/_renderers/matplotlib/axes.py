@@ -16,11 +16,12 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import Formatter, MaxNLocator, NullFormatter, NullLocator
 
 from torch2grid_builtin._renderers.matplotlib.canvas import CURVES, LINE, LOST, MARK, SERIES, series_colors
-from torch2grid_builtin._renderers.matplotlib.heatmap import rgb
+from torch2grid_builtin._renderers.matplotlib.heatmap import Legend, rgb
 from torch2grid_builtin._renderers.matplotlib.page import draw_page
 from torch2grid_builtin._renderers.matplotlib.paint import paint_page
 from torch2grid_builtin._renderers.matplotlib.regions import region_borders
 from torch2grid_builtin._renderers.matplotlib.room import CLOSE, SMALLEST, BentLocator, fill_cell, keep_apart, set_title
+from torch2grid_builtin._renderers.matplotlib.text import wrap
 from torch2grid_builtin._renderers.numbers import number, numbers, over_bars
 from torch2grid_builtin._renderers.titles import inside, modules_of, titles
 from torch2grid_core import Grid, Page, Style, UsageError
@@ -40,6 +41,7 @@ _MONO = 0.61  # width of a character of a fixed width, in sizes of it
 _OUTLINE = 0.4  # points of a line between regions
 _TITLE_LINES = 2  # of a page's title: a longer one is left to the page
 _POINTS = 6  # of the name of a region
+_SHORTEST = 7  # sizes of its text that a line beside a colour bar has room for, at least
 _ROOM = 0.01  # share of the cells from which a region has room for its name
 
 
@@ -96,6 +98,8 @@ def _page(page: Page, ax: Axes, map: str | None) -> None:
         inner = ax.inset_axes((left + 0.1 * width, bottom + 0.2 * height, 0.8 * width, 0.6 * height))
         inners.append(inner)
         _panel(panel, inner, map)
+        if isinstance(panel, Heatmap) and inner.images:
+            _color_bar(panel, inner, map)
         inner.tick_params(labelsize="small")
         inner.xaxis.label.set_fontsize("small")
         inner.yaxis.label.set_fontsize("small")
@@ -103,7 +107,9 @@ def _page(page: Page, ax: Axes, map: str | None) -> None:
     _names_once(page, inners, places)
     _one_legend(ax, inners, places[len(inners) :])
     for panel, inner, cell in zip(page.panels, inners, places, strict=False):
-        fill_cell(inner, ax, cell)
+        for _ in range(1 + bool(inner.child_axes)):  # the text of a colour bar is as long as the bar, which has its place then
+            fill_cell(inner, ax, cell)
+            _break_texts_beside(inner)
         _inside(panel, inner)
     keep_apart(ax)
 
@@ -263,7 +269,7 @@ def _heatmap(panel: Heatmap, ax: Axes, map: str | None) -> None:
     for line in (ax.xaxis, ax.yaxis):
         line.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     if panel.row_names:
-        places, names = zip(*panel.row_names, strict=True)
+        places, names = zip(*panel.ranked_row_names, strict=True)
         ax.set_yticks([place * high - 0.5 for place in places])
         ax.set_yticklabels([visible(name, _NAME) for name in names], parse_math=False)
     elif not panel.rows:
@@ -273,6 +279,31 @@ def _heatmap(panel: Heatmap, ax: Axes, map: str | None) -> None:
         ax.tick_params(axis="x", rotation=90)
     elif not panel.columns:
         ax.set_xticks([])
+
+
+def _color_bar(panel: Heatmap, ax: Axes, map: str | None) -> None:
+    """The colour bar of a panel that is one of several; it belongs to *ax*."""
+    text = visible(panel.label or panel.grid.cell_text())
+    legend = Legend.of(panel.grid, panel.scale, text, Style(colormap=map), panel)
+    ends = {(True, True): "both", (True, False): "min", (False, True): "max"}
+    extend = ends.get((bool(legend.below), bool(legend.above)), "neither")
+    bar = ax.figure.colorbar(ax.images[0], cax=ax.inset_axes((1.03, 0, 0.04, 1)), extend=extend)
+    shares, texts = zip(*legend.ticks(), strict=True)
+    bar.set_ticks(panel.scale.value(np.array(shares)).tolist(), labels=texts, parse_math=False)
+    bar.minorticks_off()
+    bar.ax.tick_params(labelsize="x-small", length=2, pad=1)
+    facts = (legend.title, legend.below, legend.above, *(each for _, each in legend.swatches))
+    bar.set_label(", ".join(filter(None, facts)), fontsize="x-small", labelpad=1, linespacing=1, parse_math=False)
+    _break_texts_beside(ax)
+
+
+def _break_texts_beside(ax: Axes) -> None:
+    """Break the texts of the colour bars that belong to *ax* into lines as long as its height."""
+    room = ax.get_window_extent().height
+    for beside in ax.child_axes:
+        label = beside.yaxis.label
+        size = float(label.get_fontsize()) * ax.figure.dpi / 72
+        label.set_text("\n".join(wrap(label.get_text().replace("\n", " "), max(room, _SHORTEST * size), size, lines=100)))
 
 
 def _regions(panel: Heatmap, ax: Axes) -> None:
@@ -472,6 +503,8 @@ def _band(panel: Band, ax: Axes) -> None:
         _bend(ax.yaxis, panel.bend)
     else:
         _numbered(ax.yaxis)
+    if panel.limits:
+        ax.set_ylim(*panel.limits)
     _upright(panel, ax)
 
 

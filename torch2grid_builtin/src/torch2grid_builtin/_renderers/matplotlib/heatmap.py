@@ -107,8 +107,8 @@ class HeatmapDrawing(Drawing):
         panel, size, step = self.panel, self.sizes.text, self.panel.grid.cell[0]
         if panel.row_names:
             kept: list[tuple[float, str]] = []
-            for place, text in panel.row_names:
-                if not kept or (place - kept[-1][0]) * self.factor[0] >= size * LINE:
+            for place, text in panel.ranked_row_names:
+                if all(abs(place - other) * self.factor[0] >= size * LINE for other, _ in kept):
                     kept.append((place, fit(literal(text), 240, size)))
             return kept
         if not panel.rows:

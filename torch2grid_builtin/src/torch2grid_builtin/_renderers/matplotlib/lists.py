@@ -168,13 +168,13 @@ class BandDrawing(ListDrawing):
         order = np.argsort(panel.levels)
         self.levels = [panel.levels[index] for index in order]
         self.values = np.asarray(panel.values, dtype=np.float64).reshape(len(panel.levels), len(panel.labels))[order]
+        self.ends = panel.limits
         self.key = round(sizes.text * LINE) + 6
         self.over += self.key
         self.height += self.key
 
     def limits(self) -> tuple[float, float]:
-        low, high = finite_range(self.values)
-        return padded_as(low, high, self.bend)
+        return self.ends or padded_as(*finite_range(self.values), self.bend)
 
     def plot(self, canvas: Canvas, across: Scale, middles: Array) -> None:
         pairs = [(index, len(self.levels) - 1 - index) for index in range(len(self.levels) // 2)]

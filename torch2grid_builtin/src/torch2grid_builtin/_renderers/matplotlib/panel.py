@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -146,14 +147,19 @@ class Scale:
         return [10.0**power for power in range(first, last + 1, step)]
 
     def _bent_ticks(self, apart: float) -> list[float]:
-        """0, powers of ten from the largest down, then their multiples by 5 and 2, as far as there is room."""
+        """0, powers of ten from the largest down, then their multiples by 5 and 2, as far as there is room.
+
+        Of what both sides have, on both or on none; then what one side has alone.
+        """
         largest = max(abs(self.low), abs(self.high))
         powers = range(power_of(largest), power_of(self.bend) - 1, -1)
-        kept: list[float] = []
-        for value in (0.0, *(times * 10.0**power for times in (1, 5, 2) for power in powers)):
-            for tick in (value, -value) if value else (0.0,):
-                if self.low <= tick <= self.high and all(abs(self(tick) - self(each)) >= apart for each in kept):
-                    kept.append(tick)
+        kept = [0.0] if self.low <= 0 <= self.high else []
+        for sides, times in product((2, 1), (1, 5, 2)):
+            for power in powers:
+                value = times * 10.0**power
+                pair = [tick for tick in (value, -value) if self.low <= tick <= self.high]
+                if len(pair) == sides and all(abs(self(tick) - self(each)) >= apart for tick in pair for each in kept):
+                    kept += pair
         return sorted(kept)
 
 

@@ -139,12 +139,17 @@ def _smaller(ax: Axes, axis: Any, factor: float) -> None:
 
 
 def _set_names(line: Any, labels: Sequence[Any], texts: Sequence[str], step: int = 1) -> None:
-    """Other *texts* at the ticks of an axis, of each *step* ticks one; what tells of NaN stays, in its colour."""
-    kept = [
-        (place, text, label.get_color())
-        for index, (place, text, label) in enumerate(zip(line.get_ticklocs(), texts, labels, strict=True))
-        if index % step == 0 or label.get_color() == LOST
-    ]
+    """Other *texts* at the ticks of an axis, of about each *step* ticks one: the first of them have the room. What tells of NaN
+    stays, in its colour.
+    """
+    colors = (label.get_color() for label in labels)
+    named = list(zip(map(float, line.get_ticklocs()), texts, colors, strict=True))
+    places = [place for place, *_ in named]
+    apart = step * (max(places) - min(places)) / max(len(places) - 1, 1) * (1 - 1e-9)
+    kept = list[tuple[float, str, Any]]()
+    for place, text, color in named:
+        if color == LOST or step == 1 or all(abs(place - other) >= apart for other, *_ in kept):
+            kept.append((place, text, color))
     rotation = labels[0].get_rotation()
     line.set_ticks([each[0] for each in kept], labels=[each[1] for each in kept], parse_math=False, rotation=rotation)
     for (_, _, color), label in zip(kept, line.get_ticklabels(), strict=True):
@@ -153,7 +158,7 @@ def _set_names(line: Any, labels: Sequence[Any], texts: Sequence[str], step: int
 
 def keep_apart(ax: Axes) -> None:
     """Of the texts of *ax* and of the axes in it, those that touch others of more importance are fewer, or none."""
-    every: list[Any] = [ax, *ax.child_axes]
+    every: list[Any] = [ax, *ax.child_axes, *(bar for inner in ax.child_axes for bar in inner.child_axes)]
     for each in every:
         each.get_tightbbox()  # so that all is where it will be drawn
     for each in every:
@@ -195,7 +200,7 @@ def _groups(ax: Axes) -> Iterator[tuple[int, list[Bbox], Callable[[], Any]]]:
 def shown_labels(line: Any) -> list[Any]:
     """The texts at the ticks of an axis that are drawn."""
     low, high = sorted(line.get_view_interval())
-    some = zip(line.get_ticklocs(), line.get_ticklabels(), strict=False)
+    some = sorted(zip(line.get_ticklocs(), line.get_ticklabels(), strict=False), key=lambda each: each[0])
     return [label for place, label in some if label.get_visible() and label.get_text() and low <= place <= high]
 
 

@@ -146,7 +146,8 @@ def quantile_lines(panel: Band | Boxes, screen: Screen) -> list[str]:
     finite = values[np.isfinite(values)]
     if not finite.size:
         return [*lines, "no finite quantile", *(fit(names[column], screen.width) for column in panel.flags)]
-    low, high = float(finite.min()), float(finite.max())
+    limits = panel.limits if isinstance(panel, Band) else None
+    low, high = limits or (float(finite.min()), float(finite.max()))
     bend = panel.bend if isinstance(panel, Band) else 0.0
     if bend:
         values, low, high = bent(values, bend), float(bent(low, bend)), float(bent(high, bend))

@@ -23,18 +23,23 @@ export function asinh(low, high, bend, from, to) {
 }
 
 /**
- * 0, powers of ten from the largest down, then their multiples by 5 and 2, as far as there is room.
+ * 0, powers of ten from the largest down, then their multiples by 5 and 2, as far as there is room: of what both sides have, on both or on none; then
+ * what one side has alone.
  * @param {number} low @param {number} high @param {number} bend @param {(value: number) => number} scale @param {number} apart @returns {number[]}
  */
 export function bentTicks(low, high, bend, scale, apart) {
   const last = Math.floor(Math.log10(Math.max(Math.abs(low), Math.abs(high))) + 1e-9);
   /** @type {number[]} */
   const kept = [];
-  const room = (/** @type {number} */ tick) => tick >= low && tick <= high && kept.every((each) => Math.abs(scale(each) - scale(tick)) >= apart);
-  if (room(0)) kept.push(0);
-  for (const times of [1, 5, 2]) {
-    for (let power = last; power >= Math.floor(Math.log10(bend)); power--) {
-      for (const sign of [1, -1]) if (room(sign * times * 10 ** power)) kept.push(sign * times * 10 ** power);
+  const within = (/** @type {number} */ tick) => tick >= low && tick <= high;
+  const room = (/** @type {number} */ tick) => kept.every((each) => Math.abs(scale(each) - scale(tick)) >= apart);
+  if (within(0)) kept.push(0);
+  for (const sides of [2, 1]) {
+    for (const times of [1, 5, 2]) {
+      for (let power = last; power >= Math.floor(Math.log10(bend)); power--) {
+        const pair = [times * 10 ** power, -times * 10 ** power].filter(within);
+        if (pair.length === sides && pair.every(room)) kept.push(...pair);
+      }
     }
   }
   return kept.sort((a, b) => a - b);

@@ -57,14 +57,14 @@ export function frameMarks(panel, lost, context, viewer, frame, first, last) {
     marginText(context, muted, brief(top), start, frame.y - 15 * ratio, "left", ratio);
   }
   if (panel.row_names) {
-    let end = -Infinity;
+    /** @type {number[]} */ const written = []; // the first of the names have the room
     context.fillStyle = muted;
     context.textAlign = "right";
     context.textBaseline = "middle";
     for (const [place, name] of panel.row_names) {
       const y = frame.y + place * cellHeight - viewer.y;
-      if (y < frame.y || y > frame.y + frame.height || y - 7 * ratio < end) continue;
-      end = y + 7 * ratio;
+      if (y < frame.y || y > frame.y + frame.height || written.some((other) => Math.abs(other - y) < 14 * ratio)) continue;
+      written.push(y);
       context.fillText(name, frame.x - 6 * ratio, y, (viewer.left - 8) * ratio);
     }
   }

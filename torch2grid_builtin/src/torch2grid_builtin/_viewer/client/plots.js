@@ -12,7 +12,7 @@ import { hideTip, showTip } from "./tip.js";
  * @typedef {Pick<Context, 'find' | 'open'>} Links
  * @typedef {Record<string, string>} Flags
  * @typedef {{labels: string[], values: any[], ylabel: string, marks: [string, any][], flags: Flags, bend: number}} Bars
- * @typedef {{title?: string, labels: string[], names: string[], values: any[][], ylabel: string, flags: Flags, bend: number}} Quantiles
+ * @typedef {{title?: string, labels: string[], names: string[], values: any[][], ylabel: string, flags: Flags, bend: number, limits?: [number, number] | null}} Quantiles
  * @typedef {{title?: string, labels: string[], edges: any[], shares: any[][], xlabel: string, flags: Flags, bend: number}} Ridges
  */
 
@@ -70,8 +70,7 @@ export function quantilesPanel(panel, context) {
   const values = panel.values.map((row) => row.map(numeric));
   const known = finite(values.flat());
   if (!known.length) return [element("div", { text: "no finite quantile" }), ...flagList(panel, panel.labels)];
-  const low = Math.min(...known);
-  const high = Math.max(...known);
+  const [low, high] = panel.limits ?? [Math.min(...known), Math.max(...known)];
   const pairs = Math.floor(values.length / 2);
 
   /** @param {number} width */
