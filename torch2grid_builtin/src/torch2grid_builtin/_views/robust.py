@@ -83,7 +83,8 @@ def spread_of_weights(found: Distribution, tensors: int = 1) -> tuple[float, flo
     spread = float((near / [_NORMAL.inv_cdf(1 - tail) for tail in tails]).max()) or found.std
     reaches = [max(_reach(side.reshape(ranks.shape), steps) for side in inner), _LONGEST * spread]
     if last:
-        reaches.append(max(_extrapolated(*side, math.log(behind / rate) / math.log(_FAR)) for side in outer))
+        steps = np.array(math.log(behind / rate) / math.log(_FAR))
+        reaches.append(float(_extrapolated(outer[:, 0], outer[:, 1], steps).max()))
     return float(median), spread, min(reaches)
 
 
@@ -167,7 +168,7 @@ def _reach(numbers: Array, steps: Array) -> float:
     return float(reaches[together[-1] if len(together) else 0]) if len(reaches) else 0.0
 
 
-def _extrapolated(near: Array, far: Array, steps: Array | float) -> Array:
+def _extrapolated(near: Array, far: Array, steps: Array) -> Array:
     """*near*, and so many *steps* on as it is from *far* to it, by ratio; 0 where *far* is."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         found: Array = np.where(far > 0, near * (near / far) ** steps, 0.0)

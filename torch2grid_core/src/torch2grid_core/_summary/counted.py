@@ -56,6 +56,7 @@ def counted_distribution(
     found = Distribution()
     found._count = total + nan + posinf + neginf
     found._zeros, found._nan, found._posinf, found._neginf = zeros, nan, posinf, neginf
+    found._few = found._total = None
     if total:
         found._codes, found._counts = codes, counts
         found._fineness = Fineness.REAL
