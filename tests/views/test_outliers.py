@@ -476,6 +476,20 @@ def test_each_expert_has_a_column():
         assert np.argwhere(panel.grid.values > panel.scale.high).tolist() == [[1, 2]]
 
 
+def test_of_many_experts_the_page_names_those_that_differ_most(tmp_path):
+    rng = np.random.default_rng(8)
+    arrays = {
+        f"layers.{layer}.experts.{each}.w1.weight": rng.normal(0, 0.02, (16, 12)) for layer in range(3) for each in range(64)
+    }
+    arrays["layers.1.experts.41.w1.weight"] *= 4
+    panel = draw(Outliers(), arrays)["outliers_overview"].panels[0]
+    assert panel.title.endswith("; 34 columns that differ less are not shown")
+    names = [name for _, name in panel.column_names]
+    assert np.argwhere(panel.grid.values > panel.scale.high).tolist() == [[1, names.index("experts.41.w1")]]
+    t2g.outliers(arrays).save(tmp_path / "page.svg")
+    assert all(name in (tmp_path / "page.svg").read_text() for name in names)  # there is room for each of them
+
+
 def test_the_demo_has_none():
     assert not any(map(outliers, tables_of(PluginManager.discover().open(str(DIGITS)))))
 

@@ -37,7 +37,7 @@ _UNITS = 16
 _LOOSE = f"vectors and matrices of fewer than {_SIDE} rows or columns"
 _SIBLINGS = 3
 _FEW = 16  # weights of a tensor whose figures are compared with those of others
-_BARS, _KINDS = 12, 40
+_BARS, _KINDS = 12, 30
 Array = np.ndarray[Any, Any]
 
 
@@ -343,7 +343,7 @@ def _map(layers: Sequence[_Found], z: float) -> Heatmap | Text:
     figures = {each.tensor: max(min(each.z, 1e6), -1e6) for each in layers}
     title = "Layers beside their siblings: z of the std, |max| or excess kurtosis that differs most"
     if len(kept) < len(strongest):
-        title += f"; {len(strongest) - len(kept):,} that differ less are not shown"
+        title += f"; {len(strongest) - len(kept):,} columns that differ less are not shown"
     panel = layers_and_kinds(shown, figures, set(), "z", title, (-z, z))
     none = f"No tensor here has {_SIBLINGS - 1} or more siblings: the same name with another number, and its shape."
     return Text(none) if panel is None else panel
