@@ -157,7 +157,9 @@ def test_the_recorder_counts_what_the_optimizer_is_about_to_use(tmp_path):
             assert found.std == pytest.approx(exact.std, rel=1e-5)
             assert found.mean == pytest.approx(exact.mean, abs=1e-6 * exact.rms)
             assert found.l2 == pytest.approx(exact.l2, rel=1e-5)
-            np.testing.assert_array_equal(found.quantiles([0.1, 0.5, 0.9]), exact.quantiles([0.1, 0.5, 0.9]))
+            kept = parameter.numel() <= 1024  # of so few the distribution keeps the weights, and the recorder counts
+            differ = 0.004 if kept else 0
+            np.testing.assert_allclose(found.quantiles([0.1, 0.5, 0.9]), exact.quantiles([0.1, 0.5, 0.9]), rtol=differ, atol=0)
 
 
 @pytest.mark.parametrize("size", [100, 70_000])

@@ -57,6 +57,36 @@ def test_merging_in_any_grouping(parts, data):
     same(piles[0], straight)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    dtype=st.sampled_from([np.int64, np.uint64, np.int32, np.uint32, np.int16, np.uint8, np.bool_]),
+    brief=st.booleans(),
+    chunk=st.integers(1, 50),
+    data=st.data(),
+)
+def test_the_mean_of_integers_is_exact(dtype, brief, chunk, data):
+    """However they cancel, and in whatever parts they come."""
+    limits = np.iinfo(dtype) if dtype is not np.bool_ else None
+    element = (
+        st.booleans()
+        if limits is None
+        else st.sampled_from([limits.min, limits.max, 0, 1, 3]) | st.integers(limits.min, limits.max)
+    )
+    numbers = data.draw(st.lists(element, min_size=1, max_size=120))
+    whole = Distribution(brief=brief)
+    for start in range(0, len(numbers), chunk):
+        part = Distribution(brief=brief)
+        part.update(np.array(numbers[start : start + chunk], dtype=dtype))
+        whole.merge(pickle.loads(pickle.dumps(part)))
+    assert whole.mean == sum(map(int, numbers)) / len(numbers)
+
+
+def test_the_mean_of_integers_that_cancel():
+    assert of(np.array([2**62, -(2**62), 3], dtype=np.int64)).mean == 1.0
+    many = np.resize(np.array([2**62, -(2**62), 3], dtype=np.int64), 3 * 400_000)
+    assert of(many).mean == 1.0
+
+
 def test_merging_large_parts_of_mixed_dtypes():
     parts = [normal(np.float32, 30_000, seed=1), normal(ml_dtypes.bfloat16, 30_001, seed=2), normal(np.float16, 29_999, seed=3)]
     straight = Distribution(THRESHOLDS)

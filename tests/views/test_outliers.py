@@ -18,7 +18,7 @@ from tests.support.tools import DIGITS, torch2grid
 from tests.support.views.drawing import checkpoint_of, draw
 
 import torch2grid as t2g
-from torch2grid_builtin._views import robust
+from torch2grid_builtin._views import outliers as outliers_module, robust
 from torch2grid_builtin._views.outliers import LAYERS, UNITS, WEIGHTS, Outliers
 from torch2grid_builtin._views.robust import largest_normal, limit, spread_of_weights, z_of_siblings, z_of_units
 from torch2grid_builtin._views.stacks import joined
@@ -197,7 +197,8 @@ def test_what_is_not_judged_is_listed_and_the_title_says_so(shape):
     arrays["l.0.b"].reshape(-1)[5] = 5
     what = "vectors and matrices of fewer than 8 rows or columns"
     page = draw(Outliers(), arrays)["outliers"]
-    assert page.panels[0].title == f"Largest weights: none beyond z = 20; 1 in {what}, not judged"
+    larger = "" if len(shape) == 1 else f"; larger ones in {what}"  # than the last of the matrices that are listed before
+    assert page.panels[0].title == f"Largest weights: none beyond z = 20; 1 in {what}, not judged{larger}"
     first, *_ = tables_of(arrays)[0]
     assert (first["Layer Name"], first["Weight"], first["Outlier"]) == ("l.0.b", 5.0, "")
     assert first["z"] > 100
@@ -205,7 +206,7 @@ def test_what_is_not_judged_is_listed_and_the_title_says_so(shape):
     weights = tables_of(arrays)[0]
     assert [(line["Layer Name"], line["Outlier"]) for line in weights[:2]] == [("l.1.w", "yes"), ("l.0.b", "")]
     page = draw(Outliers(), arrays)["outliers"]
-    assert page.panels[0].title == f"Largest weights: 1 beyond z = 20; 1 in {what}, not judged"
+    assert page.panels[0].title == f"Largest weights: 1 beyond z = 20; 1 in {what}, not judged{larger}"
     bars = draw(Outliers(), arrays)["outliers_overview"].panels[1]
     assert [label.endswith("(not judged)") for label in bars.labels[:3]] == [False, True, False]
     alone = draw(Outliers(), {"l.0.b": arrays["l.0.b"]})["outliers"].panels[0]
@@ -365,6 +366,128 @@ def test_a_long_tail_is_listed_and_no_outlier():
     assert picture.panels[1].labels[0].endswith(f"(limit {first['Limit']:,.0f})")
     array[array.argmax()] = first["Limit"] * first["Spread"] * 1.1
     assert tables_of(arrays)[0][0]["Outlier"] == "yes"
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data(), st.integers(0, 2**32 - 1), st.sampled_from(_FILLED), st.booleans(), st.floats(0, 0.5))
+def test_weights_that_stick_out_together_do_not_hide_one_another(data, seed, kind, both, unlike):
+    """Of one size or of several, on one side or on both: each of them is an outlier, and nothing else is."""
+    rng = np.random.default_rng(seed)
+    shape = data.draw(st.sampled_from([(16, 16), (64, 64), (40, 160), (32, 8, 3, 3), (256, 300)]))
+    size = math.prod(shape)
+    count = data.draw(st.integers(1, max(size // 500, 7)))
+    arrays = {f"layers.{layer}.fc.weight": _INITIAL[kind](rng, (40, 60) if layer else shape) for layer in range(6)}
+    arrays = {name: array * 0.02 / array.std() for name, array in arrays.items()}
+    places = rng.permutation(size)[: count * (1 + both)]
+    planted = rng.uniform(5 - 5 * unlike, 5 + 5 * unlike, len(places))
+    planted[count:] *= -1
+    arrays["layers.0.fc.weight"].reshape(-1)[places] = planted
+    weights = tables_of(arrays, Outliers(count=2 * len(places)))[0]
+    assert {line["Index"] for line in outliers(weights)} == {
+        f"[{', '.join(str(int(each)) for each in np.unravel_index(place, shape))}]" for place in places
+    }
+    assert {line["Layer Name"] for line in outliers(weights)} == {"layers.0.fc.weight"}
+    assert max(line["Limit"] for line in outliers(weights)) < 125  # half of what was planted
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data(), st.integers(0, 2**32 - 1), st.booleans(), st.sampled_from([8.0, 50.0]))
+def test_rows_and_columns_that_stick_out_together_do_not_hide_one_another(data, seed, columns, factor):
+    rng = np.random.default_rng(seed)
+    length = data.draw(st.sampled_from([20, 64, 200, 1000, 3000]))
+    count = data.draw(st.integers(1, max(length // 64, min(7, length // 10))))
+    arrays = {f"layers.{layer}.fc.weight": rng.normal(0, 0.02, (64, 48)) for layer in range(3)}
+    array = rng.normal(0, 0.02, (length, 64))
+    places = rng.permutation(length)[:count]
+    array[places] *= factor
+    arrays["layers.1.fc.weight"] = array.T if columns else array
+    found = outliers(tables_of(arrays, Outliers(count=200))[1])
+    unit = "column" if columns else "row"
+    assert {line["Index"] for line in found if line["Unit"] == unit} == set(places.tolist())
+    assert all(line["Limit"] == 20 for line in found if line["Unit"] == unit and length >= 200)  # of fewer a tail is less known
+
+
+def test_a_row_that_sticks_out_leaves_a_limit_that_its_weights_are_beyond():
+    """Half of the weights of a row fifty times as large stick out of their matrix, evenly down to the others."""
+    arrays = {f"layers.{layer}.fc.weight": np.random.default_rng(layer).normal(0, 0.02, (1000, 96)) for layer in range(3)}
+    arrays["layers.1.fc.weight"][321] *= 50
+    weights = outliers(tables_of(arrays, Outliers(count=96))[0])
+    assert 30 < len(weights) < 96
+    assert {line["Index"].partition(",")[0] for line in weights} == {"[321"}
+    assert weights[0]["Limit"] < 60
+
+
+def test_the_largest_weights_are_listed_behind_the_outliers():
+    rng = np.random.default_rng(5)
+    arrays = {f"layers.{layer}.fc.weight": rng.normal(0, 0.02 * 1.1**layer, (64, 96)) for layer in range(5)}
+    arrays["layers.0.fc.weight"][3, 4] = 1.0
+    arrays["norm.weight"] = 1 + rng.normal(0, 0.02, 96)
+    page = draw(Outliers(count=30), arrays)["outliers"]
+    assert page.panels[0].title == f"Largest weights: 1 beyond z = 20; larger ones in {outliers_module._LOOSE}"
+    weights = tables_of(arrays, Outliers(count=30))[0]
+    assert [line["Layer Name"] for line in outliers(weights)] == ["layers.0.fc.weight"]
+    others = [abs(line["Weight"]) for line in weights[1:]]
+    every = np.sort(np.abs(np.concatenate([arrays[name].ravel() for name in arrays if name.startswith("layers")])))[::-1]
+    np.testing.assert_array_equal(others, every[1:30])
+    assert {len(line["Index"].split(",")) for line in weights} == {2}  # of matrices
+    del arrays["layers.0.fc.weight"]
+    arrays["layers.0.fc.weight"] = np.zeros((64, 96))
+    arrays["layers.0.fc.weight"].reshape(-1)[::7] = rng.uniform(-1e-3, 1e-3, 878)
+    arrays["layers.0.fc.weight"][3, 4] = 0.05
+    title = draw(Outliers(count=1), arrays)["outliers"].panels[0].title
+    assert title == "Largest weights: at least 1 beyond z = 20; larger ones that stick out less are not listed"
+
+
+def test_no_limit_is_beyond_a_thousand():
+    rng = np.random.default_rng(6)
+    arrays = {f"layers.{layer}.fc.weight": rng.normal(0, 0.02, (64, 96)) * rng.lognormal(0, 3, (64, 96)) for layer in range(3)}
+    for table in tables_of(arrays)[:2]:
+        assert all(line["Limit"] <= 1000 for line in table)
+
+
+@pytest.mark.parametrize("freedom", [2, 3, 4])
+def test_how_often_long_tails_have_outliers(freedom):
+    """Of Student's t. Rows and columns of the longest are outliers more often; the documentation says how often."""
+    lines, tensors = np.zeros(3), 0
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        arrays = {f"layers.{layer}.fc.weight": rng.standard_t(freedom, (64, 64)) * 0.02 for layer in range(100)}
+        lines += [len(outliers(table)) for table in tables_of(arrays)]
+        tensors += len(arrays)
+    weights, units, layers = lines / tensors
+    assert weights <= 0.01
+    assert units <= {2: 0.08, 3: 0.04, 4: 0.02}[freedom]
+    assert not layers
+
+
+def test_each_expert_has_a_column():
+    rng = np.random.default_rng(7)
+    arrays = {
+        f"layers.{layer}.experts.{expert}.w1.weight": rng.normal(0, 0.02, (24, 16)) for layer in range(3) for expert in range(4)
+    }
+    arrays["layers.1.experts.2.w1.weight"] *= 3
+    stacks = {
+        f"layers.{layer}.experts.w1": np.stack([arrays[f"layers.{layer}.experts.{each}.w1.weight"] for each in range(4)])
+        for layer in range(3)
+    }
+    for model, names in ((arrays, "experts.{}.w1"), (stacks, "w1[{}]")):
+        panel = draw(Outliers(), model)["outliers_overview"].panels[0]
+        assert [name.removesuffix(".weight") for _, name in panel.column_names] == [names.format(each) for each in range(4)]
+        assert np.argwhere(panel.grid.values > panel.scale.high).tolist() == [[1, 2]]
+
+
+def test_of_many_experts_the_page_names_those_that_differ_most(tmp_path):
+    rng = np.random.default_rng(8)
+    arrays = {
+        f"layers.{layer}.experts.{each}.w1.weight": rng.normal(0, 0.02, (16, 12)) for layer in range(3) for each in range(64)
+    }
+    arrays["layers.1.experts.41.w1.weight"] *= 4
+    panel = draw(Outliers(), arrays)["outliers_overview"].panels[0]
+    assert panel.title.endswith("; 34 columns that differ less are not shown")
+    names = [name for _, name in panel.column_names]
+    assert np.argwhere(panel.grid.values > panel.scale.high).tolist() == [[1, names.index("experts.41.w1")]]
+    t2g.outliers(arrays).save(tmp_path / "page.svg")
+    assert all(name in (tmp_path / "page.svg").read_text() for name in names)  # there is room for each of them
 
 
 def test_the_demo_has_none():

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from torch2grid_builtin._compare.figures import kind_across, layers_and_kinds, stem_and_leaf
+from torch2grid_builtin._compare.figures import kind_across, kind_and_layer, layers_and_kinds, stem_and_leaf
 from torch2grid_builtin._forms import stacked
 from torch2grid_builtin._rules.about import weights as weights_of
 from torch2grid_builtin._views.describing import formats_of, source_name
@@ -37,7 +37,7 @@ _UNITS = 16
 _LOOSE = f"vectors and matrices of fewer than {_SIDE} rows or columns"
 _SIBLINGS = 3
 _FEW = 16  # weights of a tensor whose figures are compared with those of others
-_BARS, _KINDS = 12, 40
+_BARS, _KINDS = 12, 30
 Array = np.ndarray[Any, Any]
 
 
@@ -80,10 +80,13 @@ class Outliers(View):
         matched = [part for tensor in judged for part in parts[tensor.name] if _is_matrix(part.tensor)]
         units = self._units([(part.tensor, part.of(results, "profile")) for part in matched])
         layers = list(_layers((part for tensor in learned for part in parts[tensor.name]), results, self.z))
-        weights = [*lost, *_first(found, max(self.count - len(lost), 0))]
+        found.sort(key=_by_size)
+        room = max(self.count - len(lost), 0)
+        weights = [*lost, *found[:room]]
         cut = any(each.outlier for each in found if each.rank == self.count)  # that tensor may have more of them
+        text = f"Largest weights: {_beyond(found, room, self.z, lost, cut)}{_larger(found, room)}"
         tables = (
-            _table(WEIGHTS, weights, f"Largest weights: {_beyond(found, len(weights) - len(lost), self.z, lost, cut)}"),
+            _table(WEIGHTS, weights, text),
             _table(UNITS, _first(units, self.count), f"Rows and columns: {_beyond(units, self.count, self.z)}"),
             _table(LAYERS, _first(layers, self.count), f"Layers beside their siblings: {_beyond(layers, self.count, self.z)}"),
         )
@@ -105,9 +108,9 @@ class Outliers(View):
         largest: Mapping[str, LargestWeights],
         is_judged: bool,
     ) -> list[_Found]:
-        """The largest weights of *tensors* that are beyond z, or may be among the first of the model."""
+        """The weights of *tensors* that are beyond z, or may be among the largest of the model."""
         found: list[_Found] = []
-        highest = np.zeros(0)  # the |z| of as many as are shown
+        largest_of_all = np.zeros(0)  # |w| of as many as are shown
         for tensor in tensors:
             summary, kept = summaries[tensor.name], largest[tensor.name]
             if not summary.finite:
@@ -117,13 +120,13 @@ class Outliers(View):
                 continue
             beyond = limit(self.z, summary.finite)
             away = (kept.values - median) / spread
-            least = min(float(highest[-1]) if len(highest) == max(self.count, _BARS) else 0.0, beyond)
-            for rank in np.flatnonzero(np.abs(away) >= least).tolist():
+            sizes = np.abs(kept.values)
+            largest_of_all = -np.sort(-np.append(largest_of_all, sizes))[: self.count]
+            for rank in np.flatnonzero((np.abs(away) > beyond) | (sizes >= largest_of_all[-1])).tolist():
                 index = _index(tensor, int(kept.indices[rank]))
                 cells = (index, float(kept.values[rank]), spread)
                 line = _Found(tensor.name, cells, float(away[rank]), beyond, index, rank=rank + 1, judged=is_judged)
                 found.append(replace(line, tail=reach / spread))
-            highest = -np.sort(-np.append(highest, np.abs(away)))[: max(self.count, _BARS)]
         return found
 
     def _units(self, profiles: Sequence[tuple[LazyTensor, UnitProfile]]) -> list[_Found]:
@@ -172,9 +175,9 @@ class Outliers(View):
 class _Found:
     """One line: of *tensor*, what is known of it, how far it sticks out, and from where on it is an outlier.
 
-    limit: the z asked for. place: what stands beside the name in a picture. rank: of a weight in its tensor, from 1. layer,
-    kind: of a tensor with siblings. judged: False for what is no outlier however far it sticks out: of tensors with long tails
-    as a rule. tail, among: the z that others like it would reach by chance, or the sizes that tell it and of how many matrices.
+    limit: the z asked for. place: what stands beside the name in a picture. rank: of a weight in its tensor, from 1.
+    judged: False for what is no outlier however far it sticks out: of tensors with long tails as a rule. tail, among: the z
+    that others like it would reach by chance, or the sizes that tell it and of how many matrices.
     """
 
     tensor: str
@@ -183,8 +186,6 @@ class _Found:
     limit: float
     place: str = ""
     note: str = ""
-    kind: str = ""
-    layer: int = 0
     rank: int = 0
     judged: bool = True
     tail: float = 0.0
@@ -194,6 +195,11 @@ class _Found:
     def reach(self) -> float:
         """The z that others like it would reach by chance."""
         return self.tail if self.among is None else reach_of_units(*self.among)
+
+    @property
+    def size(self) -> float:
+        """|w| of a weight."""
+        return abs(float(self.cells[1]))
 
     @property
     def beyond(self) -> bool:
@@ -220,6 +226,11 @@ def _first(found: Iterable[_Found], count: int) -> list[_Found]:
     return sorted(found, key=lambda each: (not each.outlier, -abs(each.z)))[:count]
 
 
+def _by_size(found: _Found) -> tuple[bool, bool, bool, float]:
+    """Sorts weights: outliers and what else is beyond z, by how far they stick out; then matrices before vectors, by |w|."""
+    return not found.outlier, not found.beyond, not found.judged, -abs(found.z) if found.beyond else -found.size
+
+
 def _table(columns: tuple[str, ...], found: Sequence[_Found], title: str) -> Table:
     return Table(columns, tuple(each.row for each in found), title, formats_of(columns, FORMATS))
 
@@ -240,6 +251,15 @@ def _beyond(found: Sequence[_Found], shown: int, z: float, lost: Sequence[_Found
     else:
         text = f"{_LOOSE} alone, not judged" + (f"; {loose:,} beyond z = {z:g}" if loose else "")
     return f"NaN or Inf; {text}" if lost else text
+
+
+def _larger(found: Sequence[_Found], shown: int) -> str:
+    """What the title tells of weights behind the first *shown* that are larger than one of these."""
+    least = min((each.size for each in found[:shown]), default=math.inf)
+    larger = [each for each in found[shown:] if each.size > least]
+    if any(each.judged for each in larger):
+        return "; larger ones that stick out less are not listed"
+    return f"; larger ones in {_LOOSE}" if larger else ""
 
 
 def _distinct(checkpoint: Checkpoint) -> Iterator[str]:
@@ -282,16 +302,16 @@ def _lost(tensor: LazyTensor, largest: LargestWeights) -> list[_Found]:
 
 def _layers(learned: Iterable[Matrix], results: Mapping[str, Any], z: float) -> Iterator[_Found]:
     """Each tensor that has siblings, with the figure by which it differs most; matrices of a stack are siblings, too."""
-    kinds: dict[tuple[str, tuple[int, ...]], list[tuple[str, int, Distribution]]] = {}
+    kinds: dict[tuple[str, tuple[int, ...]], list[tuple[str, Distribution]]] = {}
     for part in learned:
         kind, layer = kind_across(part.owner)
         summary: Distribution = part.of(results, "summary")
         if layer is not None and part.tensor.size >= _FEW and summary.finite:
-            kinds.setdefault((kind, part.tensor.shape), []).append((part.tensor.name, layer, summary))
-    for (kind, shape), members in kinds.items():
+            kinds.setdefault((kind, part.tensor.shape), []).append((part.tensor.name, summary))
+    for (_, shape), members in kinds.items():
         if len(members) < _SIBLINGS:
             continue
-        found = [summary for _, _, summary in members]
+        found = [summary for _, summary in members]
         noise = math.sqrt(24 / math.prod(shape)) / 3  # of the kurtosis of normal numbers, by ratio
         figures = {
             "std": ([each.std for each in found], 0.0, 0.0),
@@ -301,30 +321,30 @@ def _layers(learned: Iterable[Matrix], results: Mapping[str, Any], z: float) -> 
         best: list[_Found | None] = [None] * len(members)
         for figure, (values, least, offset) in figures.items():
             median, scores = z_of_siblings(values, least)
-            for place, ((name, layer, _), value, score) in enumerate(zip(members, values, scores, strict=True)):
+            for place, ((name, _), value, score) in enumerate(zip(members, values, scores, strict=True)):
                 before = best[place]
                 if before is None or abs(score) > abs(before.z):
                     cells = (figure, value - offset, median - offset, len(members))
-                    best[place] = _Found(name, cells, score, limit(z, len(members)), figure, kind=kind, layer=layer)
+                    best[place] = _Found(name, cells, score, limit(z, len(members)), figure)
         yield from filter(None, best)
 
 
 def _map(layers: Sequence[_Found], z: float) -> Heatmap | Text:
-    """Which layer sticks out in which kind: a row of cells for each layer, a column for each kind; of experts the strongest."""
-    kinds: dict[str, dict[int, _Found]] = {}
-    for each in sorted(layers, key=lambda each: abs(each.z)):
-        kinds.setdefault(each.kind, {})[each.layer] = each
+    """Which layer sticks out in which kind: a row for each layer, a column for each kind, of experts one for each of them."""
+    kinds: dict[str, dict[int, str]] = {}
     strongest: dict[str, float] = {}
-    for kind, members in kinds.items():
-        leaf = stem_and_leaf(kind)[1]
-        strongest[leaf] = max([strongest.get(leaf, 0.0), *(abs(each.z) for each in members.values())])
+    for each in layers:
+        kind, layer = kind_and_layer(each.tensor)
+        if layer is not None:
+            kinds.setdefault(kind, {})[layer] = each.tensor
+            leaf = stem_and_leaf(kind)[1]
+            strongest[leaf] = max(strongest.get(leaf, 0.0), abs(each.z))
     kept = set(sorted(strongest, key=lambda leaf: -strongest[leaf])[:_KINDS])
-    order = [kind for kind in dict.fromkeys(each.kind for each in layers) if stem_and_leaf(kind)[1] in kept]
-    shown = {kind: {layer: each.tensor for layer, each in kinds[kind].items()} for kind in order}
-    figures = {each.tensor: max(min(each.z, 1e6), -1e6) for kind in order for each in kinds[kind].values()}
+    shown = {kind: members for kind, members in kinds.items() if stem_and_leaf(kind)[1] in kept}
+    figures = {each.tensor: max(min(each.z, 1e6), -1e6) for each in layers}
     title = "Layers beside their siblings: z of the std, |max| or excess kurtosis that differs most"
     if len(kept) < len(strongest):
-        title += f"; {len(strongest) - len(kept):,} kinds that differ less are not shown"
+        title += f"; {len(strongest) - len(kept):,} columns that differ less are not shown"
     panel = layers_and_kinds(shown, figures, set(), "z", title, (-z, z))
     none = f"No tensor here has {_SIBLINGS - 1} or more siblings: the same name with another number, and its shape."
     return Text(none) if panel is None else panel

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Any
 
@@ -16,15 +18,15 @@ from torch2grid_core.measures import Distribution
 
 Array = np.ndarray[Any, Any]
 _NORMAL = NormalDist()
-_TAILS = (0.25, 0.05, 0.01, 0.001)  # shares of the weights of a tensor on each side
+_TAILS = (0.25, 0.05, 0.01, 0.0025)  # shares of the weights of a tensor on each side
 _UPPER = (0.1, 0.02)  # and of units on the upper one
-_BEYOND = 8  # numbers that a quantile has beyond it, so that no few of them move it
-_UNITS, _UNITS_BEYOND = 8, 4  # one of so many units may stick out; so many are beyond a quantile
 _ALIKE = 0.05  # units that differ by less than this share of their median do not stick out, however alike the others are
 _LAYERS_ALIKE = 0.04  # and layers, whose figures are compared by ratio
 _MILLION = 1_000_000
 _RATE = 0.01  # of models in which a number is beyond the reach of its tail by chance
 _FAR = 8  # times as many numbers lie beyond the second rank from which a tail is known as beyond the first
+_TOGETHER = 7  # numbers that stick out together are told from a tail, and one of so many where these are more
+_LONGEST = 1000.0  # the z beyond which a number is an outlier, however long the tail
 # By how much the MAD of so few normal numbers is too small on average (Croux and Rousseeuw 1992).
 _FEW = {2: 1.196, 3: 1.495, 4: 1.363, 5: 1.206, 6: 1.200, 7: 1.140, 8: 1.129, 9: 1.107}
 
@@ -39,32 +41,51 @@ def limit(z: float, count: int) -> float:
     return z * max(1.0, largest_normal(count) / largest_normal(_MILLION))
 
 
+@dataclass(frozen=True)
+class _Tail:
+    """How the tail of many numbers is measured.
+
+    beyond: numbers that the nearest rank has beyond it. share: one of so many may stick out, together with others. near: within
+    the largest of so many the tail begins; what lies nearer to the median says nothing of it.
+    """
+
+    beyond: int
+    share: int
+    near: int
+
+    def steady(self, count: int, shares: Sequence[float]) -> list[float]:
+        """Those of *shares* of *count* numbers whose quantiles none that stick out move."""
+        return [share for share in shares if count * share >= self.beyond + count // self.share]
+
+
+_WEIGHTS, _UNITS = _Tail(8, 500, 16), _Tail(4, 64, 4)
+
+
 def spread_of_weights(found: Distribution, tensors: int = 1) -> tuple[float, float, float]:
     """(median, spread, reach) of the finite weights of one of so many tensors that are compared.
 
     The spread is the largest of the distances from the median to the quantiles of ``_TAILS`` on either side, each in units of
-    the same distance of a standard normal distribution: a long tail widens it, a few weights that stand alone do not.
-    Where all of these are 0, as in a tensor that is nearly all zeros, the RMS of the others. The reach is that of the longer
-    tail: the distance from the median that a weight of any of the tensors is beyond in one model of a hundred.
+    the same distance of a standard normal distribution: a long tail widens it, weights that stand alone do not. Where most
+    weights are 0, it is that of the others. The reach is that of the longer tail: the distance from the median that a weight of
+    any of the tensors is beyond in one model of a hundred.
     """
     count = found.finite
-    others = count - found.zeros  # than 0, where that is the median
-    tails = [tail for tail in _TAILS if count * tail >= _BEYOND] or [_TAILS[0]]
-    ranks = {number: _ranks(number, _BEYOND, 16) for number in (count, others)}
-    levels = [*tails, *((rank - 0.5) / count for pair in ranks.values() for rank in pair or ())]
-    median, *ends = found.quantiles([0.5, *levels, *(1 - level for level in levels)]).tolist()
-    sides = [[abs(end - median) for end in side] for side in (ends[: len(levels)], ends[len(levels) :])]
-    units = [_NORMAL.inv_cdf(1 - tail) for tail in tails]
-    spread = max(end / unit for side in sides for end, unit in zip(side, units, strict=False))
-    if not median:
-        spread = spread or found.rms * math.sqrt(count / max(others, 1))
-        count = others
-    spread = spread or found.std
-    if (pair := ranks[count]) is None:
-        return median, spread, 0.0
-    place = levels.index((pair[0] - 0.5) / found.finite, len(tails))
-    reach = max(_reach(side[place], side[place + 1], pair, count, _RATE / (2 * tensors)) for side in sides)
-    return median, spread, reach
+    number = count if 2 * found.zeros < count else max(count - found.zeros, 1)
+    tails = _WEIGHTS.steady(number, _TAILS) or [_TAILS[0]]
+    rate = _RATE / (2 * tensors)
+    ranks, steps = _tests(_WEIGHTS, number, rate)
+    behind = _WEIGHTS.beyond + 2 * number // _WEIGHTS.share  # the rank behind all that may stick out
+    last = [behind, _FAR * behind] if _FAR * behind <= number // _WEIGHTS.near else []
+    levels = np.concatenate((np.multiply(tails, number), ranks.reshape(-1) - 0.5, np.subtract(last, 0.5))) / count
+    median, *ends = found.quantiles([0.5, *levels, *(1 - levels)])
+    sides = np.abs(np.reshape(ends, (2, -1)) - median)
+    near, inner, outer = np.split(sides, [len(tails), len(tails) + ranks.size], axis=1)
+    spread = float((near / [_NORMAL.inv_cdf(1 - tail) for tail in tails]).max()) or found.std
+    reaches = [max(_reach(side.reshape(ranks.shape), steps) for side in inner), _LONGEST * spread]
+    if last:
+        steps = np.array(math.log(behind / rate) / math.log(_FAR))
+        reaches.append(float(_extrapolated(outer[:, 0], outer[:, 1], steps).max()))
+    return float(median), spread, min(reaches)
 
 
 def z_of_units(sizes: Array) -> Array:
@@ -85,23 +106,14 @@ def z_of_units(sizes: Array) -> Array:
 def reach_of_units(sizes: Array, matrices: int = 1) -> float:
     """The z, as ``z_of_units`` counts it, that a unit of any of so many *matrices* is beyond in one model of a hundred.
 
-    Both |max| and norm are looked at, of rows and of columns: four figures of each matrix. Where several units stick out
-    together, the reach is that of the others (Rosner's order of tests, 1983: from the most of them to one).
+    Both |max| and norm are looked at, of rows and of columns: four figures of each matrix.
     """
     values = _of_units(sizes)
-    found = 0.0
-    for several in range(min(_BEYOND, len(values) // _UNITS)):
-        others = values[: len(values) - several]
-        if (ranks := _ranks(len(others), _UNITS_BEYOND, 4)) is None:
-            break
-        near, far = (float(others[-rank]) for rank in ranks)
-        reach = _reach(near, far, ranks, len(others), _RATE / (4 * matrices))
-        if not several or others[-1] > reach:
-            found = reach
-    if not found:
+    ranks, steps = _tests(_UNITS, len(values), _RATE / (4 * matrices))
+    if not (reach := _reach(values[-ranks], steps)):
         return 0.0
     median, spread = _median_and_spread(values)
-    return (found - median) / spread
+    return min((reach - median) / spread, _LONGEST)
 
 
 def _of_units(sizes: Array) -> Array:
@@ -113,30 +125,54 @@ def _of_units(sizes: Array) -> Array:
 def _median_and_spread(values: Array) -> tuple[float, float]:
     median = _quantile(values, 0.5)
     spread = max(1.4826 * _quantile(np.sort(np.abs(values - median)), 0.5), _ALIKE * median)
-    for tail in _UPPER:
-        if len(values) * tail >= _UNITS_BEYOND:
-            spread = max(spread, (_quantile(values, 1 - tail) - median) / _NORMAL.inv_cdf(1 - tail))
+    for tail in _UNITS.steady(len(values), _UPPER):
+        spread = max(spread, (_quantile(values, 1 - tail) - median) / _NORMAL.inv_cdf(1 - tail))
     return median, spread
 
 
-def _ranks(count: int, near: int, share: int) -> tuple[int, int] | None:
-    """The two ranks from the top between which a tail of *count* numbers is measured; ``None`` where they are too few.
+@lru_cache(maxsize=256)
+def _tests(tail: _Tail, count: int, rate: float) -> tuple[Array, Array]:
+    """What tells how far a *tail* of *count* numbers reaches: its largest is beyond that with the probability *rate*.
 
-    The second is within the largest 1/*share* of the numbers, as what lies nearer to the median says nothing of the tail.
+    How many numbers stick out of it is not known. So each number of them is tried, from one on: the least of them is tested
+    against the tail of the others, which is measured between two ranks and lognormal.
+
+    Returns:
+        The ranks from the top of the least that sticks out and of the two, int64, (3, tests), and how many times as far as from
+        the second of these to the first it is from the first to where the tail ends, by ratio, (tests,). Both are empty where
+        there are too few numbers.
     """
-    far = min(near * _FAR, count // share)
-    return None if far < 2 else (min(near, far // 2), far)
+    most = max(count // tail.share, min(_TOGETHER, count // (2 * tail.near)))
+    ranks, steps = list[tuple[int, int, int]](), list[float]()
+    apart = 0  # of the others
+    while apart < max(most, 1):
+        others, beyond = count - apart, tail.beyond + apart // _FAR
+        far = min(beyond * _FAR, others // tail.near)
+        near = min(beyond, far // 2)
+        if near < (2 if apart else 1):  # the first of the others is the one that is tested
+            break
+        z_near, z_far, z = (_NORMAL.inv_cdf(1 - each / others) for each in (near, far, rate))
+        ranks.append((apart + 1, apart + near, apart + far))
+        steps.append((z - z_near) / (z_near - z_far))
+        apart += max(apart // (2 * _FAR), 1)  # what is left of those between two tests lies beyond the nearest rank
+    return np.array(ranks, dtype=np.int64).reshape(-1, 3).T, np.array(steps)
 
 
-def _reach(near: float, far: float, ranks: tuple[int, int], count: int, rate: float) -> float:
-    """What the largest of *count* numbers exceeds with probability *rate*, where their tail is lognormal.
+def _reach(numbers: Array, steps: Array) -> float:
+    """How far the tail reaches whose *numbers* at the ranks of ``_tests`` these are, (3, tests); 0 where there are none.
 
-    near, far: the numbers at *ranks* from the top, which give the tail; those beyond do not move it. 0 where there are too few.
+    Where several stick out together, that is the reach of the others (Rosner's order of tests, 1983: from the most to one).
     """
-    if not far > 0:
-        return 0.0
-    z_near, z_far, z = (_NORMAL.inv_cdf(1 - beyond / count) for beyond in (*ranks, rate))
-    return near * math.exp(math.log(near / far) / (z_near - z_far) * (z - z_near))
+    reaches = _extrapolated(numbers[1], numbers[2], steps)
+    together = np.flatnonzero(numbers[0] > reaches)
+    return float(reaches[together[-1] if len(together) else 0]) if len(reaches) else 0.0
+
+
+def _extrapolated(near: Array, far: Array, steps: Array) -> Array:
+    """*near*, and so many *steps* on as it is from *far* to it, by ratio; 0 where *far* is."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        found: Array = np.where(far > 0, near * (near / far) ** steps, 0.0)
+    return found
 
 
 def _quantile(ordered: Array, level: float) -> float:

@@ -37,7 +37,8 @@ _FEW = 4096  # so many weights are cheaper to sort than to count in 65,536 bucke
 _BUCKETS = "buckets"  # the pending counter holds bucket codes, not the patterns of a dtype
 _BFLOAT16 = BY_NAME["bfloat16"]
 _TOGETHER = 1 << 16  # weights of small sets that are counted together: what is computed from them stays in the cache
-_NO_CODES, _NO_COUNTS = np.empty(0, np.uint16), np.empty(0, np.int64)
+_KEPT = 1024  # so many weights are kept as they are
+_NO_CODES, _NO_COUNTS, _NO_VALUES = np.empty(0, np.uint16), np.empty(0, np.int64), np.empty(0, np.float32)
 _spare: list[Array] = []  # zeroed counters for the next distribution; append and pop are atomic
 
 
@@ -61,16 +62,18 @@ class Distribution(Figures):
     How exact each figure is, against the same computed in float64 from the stored numbers:
 
     - exact: ``count``, ``finite``, ``zeros``, ``nan``, ``posinf``, ``neginf``, ``near_zero`` (|w| < threshold, compared without
-      rounding either), ``min``, ``max``, ``absmax`` (integers beyond 2**53 and long doubles to the nearest float64);
+      rounding either), ``min``, ``max``, ``absmax`` (integers beyond 2**53 and long doubles to the nearest float64), and
+      the ``mean`` of integers (to the nearest float64);
     - ``mean``, ``l1``, ``l2``, ``rms``: a relative 1e-12 (the mean: of the mean |w|); ``std`` (of the population): 1e-9 where
       it is above 1e-9 of the mean; ``skewness``, ``kurtosis``: 1e-6 of themselves or of 1, there. No square overflows or
       vanishes, whatever the exponents;
-    - quantiles (inverted CDF, ranks exact): exact for bfloat16, float8, float4, bool, 8-bit integers, integers up to 256
-      and any numbers that are bfloat16 numbers; elsewhere within 0.4 % of the value, or 2**-133 of it where that is more.
+    - quantiles (inverted CDF, ranks exact): exact for up to 1,024 weights, for bfloat16, float8, float4, bool, 8-bit integers,
+      integers up to 256 and any numbers that are bfloat16 numbers; elsewhere within 0.4 % of the value, or 2**-133 of it where
+      that is more, and rounded to five digits.
       float64 beyond float32's range is counted in the end buckets: there a quantile only lies between the largest float32
       and ``max``. The 0 and 1 quantiles are ``min`` and ``max``;
-    - ``histogram``: exact where quantiles are; elsewhere each edge may misplace weights of the one bucket that it cuts, and
-      an edge that is a bfloat16 number cuts none (weights equal to a negative one count as below it).
+    - ``histogram``: exact where the weights are bfloat16 numbers; elsewhere each edge may misplace weights of the one bucket
+      that it cuts, and an edge that is a bfloat16 number cuts none (weights equal to a negative one count as below it).
 
     Merging in any grouping gives the same counts and quantiles; moments differ by rounding alone.
 
@@ -84,6 +87,7 @@ class Distribution(Figures):
         "_codes",
         "_count",
         "_counts",
+        "_few",
         "_fineness",
         "_max",
         "_min",
@@ -94,6 +98,7 @@ class Distribution(Figures):
         "_pending",
         "_posinf",
         "_thresholds",
+        "_total",
         "_zeros",
     )
 
@@ -106,6 +111,8 @@ class Distribution(Figures):
         self._fineness = Fineness.EXACT
         self._min, self._max = math.inf, -math.inf
         self._moments = Moments()
+        self._few: Array | None = None if brief else _NO_VALUES  # the finite weights, where they are few enough to keep
+        self._total: int | None = 0  # their sum, where all of them are integers
         self._pending: tuple[Any, Array] | None = None
 
     @classmethod
@@ -157,6 +164,7 @@ class Distribution(Figures):
             if known:
                 each._count, each._min, each._max, each._moments, each._zeros = size, low, high, moment, zero
                 each._near = tuple(counts[place] for counts in near)
+                each._total = None
         if not brief:
             single = real if real.dtype == np.float32 else np.clip(real, -FLOAT32_MAX, FLOAT32_MAX).astype(np.float32)
             inexact = np.logical_or.reduceat(lower_bits(single) | (single != real), starts).tolist()
@@ -167,6 +175,7 @@ class Distribution(Figures):
                 if usual[place]:
                     own = slice(bounds[place], bounds[place + 1])
                     each._codes, each._counts = codes[own], counts[own]
+                    each._keep(real[starts[place] : starts[place] + sizes[place]])
                     each._coarsen(Fineness.REAL if inexact[place] else Fineness.EXACT)
         return np.flatnonzero(~usual).tolist()
 
@@ -204,6 +213,7 @@ class Distribution(Figures):
         self._count += len(numbers)
         self._take_extremes(low, high)
         self._moments.add(moments)
+        self._add_total(None)
         bounds = [1, *(least_size(each, numbers.dtype) for each in self._thresholds)]  # below 1 is 0
         zeros, *near = _counts_below(sizes, bounds)
         self._zeros += zeros
@@ -239,7 +249,9 @@ class Distribution(Figures):
         if has_lower_bits(single):
             self._coarsen(Fineness.INTEGER if dtype.kind in "iu" else Fineness.REAL)
         self._moments.add(Moments.of_counted(values, counts))
+        self._add_total(int(values.astype(np.int64) @ counts) if dtype.kind in "biu" else None)
         if not self._brief:
+            self._keep(single, counts)
             self._take_codes(codes_of(single), counts)
 
     def _add_wide(self, piece: Array) -> None:
@@ -256,10 +268,12 @@ class Distribution(Figures):
             low, high = float(real.min()), float(real.max())
         self._take_extremes(low, high)
         self._moments.add(Moments.of(real, low, high, self._brief))
+        self._add_total(_sum_of(piece) if piece.dtype.kind in "iu" else None)
         if self._brief:
             self._count_small(piece, real, None)
             return
         single = real if real.dtype == np.float32 else np.clip(real, -FLOAT32_MAX, FLOAT32_MAX).astype(np.float32)
+        self._keep(real)
         if self._fineness is not Fineness.REAL and (has_lower_bits(single) or not np.array_equal(single, real)):
             self._coarsen(Fineness.INTEGER if piece.dtype.kind in "iu" else Fineness.REAL)
         codes = codes_of(single)
@@ -290,6 +304,18 @@ class Distribution(Figures):
             else:
                 found.append(int(counts[:code].sum()) + int(counts[SIGN : SIGN + code].sum()))
         self._add_near(found)
+
+    def _add_total(self, total: int | None) -> None:
+        self._total = None if self._total is None or total is None else self._total + total
+
+    def _keep(self, values: Array, counts: Array | None = None) -> None:
+        """Keep finite *values*, each once or *counts* times, as long as there are few."""
+        if self._few is None:
+            return
+        if len(self._few) + (len(values) if counts is None else int(counts.sum())) > _KEPT:
+            self._few = None
+        else:
+            self._few = np.concatenate((self._few, values if counts is None else np.repeat(values, counts)))
 
     def _add_near(self, counts: Iterable[int]) -> None:
         self._near = tuple(map(add, self._near, counts))
@@ -360,6 +386,11 @@ class Distribution(Figures):
         self._take_extremes(other._min, other._max)
         self._coarsen(other._fineness)
         self._moments.add(other._moments)
+        self._add_total(other._total)
+        if other._few is None:
+            self._few = None
+        else:
+            self._keep(other._few)
         self._brief = self._brief or other._brief
         if self._brief:
             self._codes, self._counts = self._codes[:0], self._counts[:0]
@@ -387,6 +418,14 @@ class Distribution(Figures):
     def _sorted(self) -> Points:
         self.settle()
         return Points(self._codes, self._counts, self._fineness, self._min, self._max)  # not kept: six numbers a bucket
+
+
+def _sum_of(whole: Array) -> int:
+    """The sum of integers of more than 16 bits, exactly: of their upper and lower halves apart, as no such sum overflows."""
+    half = 4 * whole.dtype.itemsize
+    upper, lower = whole >> whole.dtype.type(half), whole & whole.dtype.type((1 << half) - 1)
+    total: int = (int(upper.sum(dtype=np.int64)) << half) + int(lower.sum(dtype=np.int64))
+    return total
 
 
 def _counts_of(mask: Array, starts: Array) -> list[int]:

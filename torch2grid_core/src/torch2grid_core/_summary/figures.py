@@ -15,6 +15,8 @@ from torch2grid_core._summary.buckets import Fineness, Points
 from torch2grid_core._summary.moments import Moments
 from torch2grid_core._summary.not_finite import ALL_FINITE, NotFiniteCount
 
+_DIGITS = 5
+
 
 class Figures(ABC):
     """The figures of a ``Distribution``, which says how exact each of them is."""
@@ -25,6 +27,7 @@ class Figures(ABC):
     _codes: Array
     _count: int
     _counts: Array
+    _few: Array | None
     _fineness: Fineness
     _max: float
     _min: float
@@ -34,6 +37,7 @@ class Figures(ABC):
     _neginf: int
     _posinf: int
     _thresholds: tuple[float, ...]
+    _total: int | None
     _zeros: int
 
     @abstractmethod
@@ -120,6 +124,8 @@ class Figures(ABC):
     @property
     def mean(self) -> float:
         moments = self.settle()._moments
+        if moments.count and self._total is not None:
+            return self._total / moments.count
         return moments.unscaled(moments.mean) if moments.count else math.nan
 
     @property
@@ -174,9 +180,14 @@ class Figures(ABC):
         count = self.finite
         if not count:
             return np.full(len(wanted), np.nan)
-        points = self._sorted()
         rank = np.clip(np.ceil(wanted * count), 1, count).astype(np.int64)
-        found: Array = points.value[np.searchsorted(points.total, rank)]
+        if self._few is not None:
+            kept: Array = np.sort(self._few)[rank - 1].astype(np.float64)
+            return kept
+        points = self._sorted()
+        found = points.value[np.searchsorted(points.total, rank)]
+        if self._fineness is Fineness.REAL:
+            found = np.clip(_rounded(found), self._min, self._max)
         return np.where(rank == 1, self._min, np.where(rank == count, self._max, found))
 
     def histogram(self, edges: Array) -> tuple[Array, int, int]:
@@ -199,6 +210,14 @@ class Figures(ABC):
         below = points.below(bounds)
         below[-1] = points.below(bounds[-1:], included=True)[0]
         return np.diff(below), int(below[0]), count - int(below[-1])
+
+
+def _rounded(numbers: Array) -> Array:
+    """*numbers* to as many digits as of a bucket's are known, and one more."""
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        scale = 10.0 ** (_DIGITS - 1 - np.floor(np.log10(np.abs(numbers))))
+        found = np.rint(numbers * scale) / scale
+    return np.where(np.isfinite(found), found, numbers)
 
 
 def first_index(tensor: LazyTensor, test: Callable[[Array], Array]) -> tuple[int, ...] | None:
