@@ -109,6 +109,13 @@ class Walk:
         )
         self.settled()
 
+    def told(self, tensor: str, *index: int) -> str:
+        """The number that the line below the map tells of a weight, as soon as it tells of that."""
+        text: str = self.until(
+            "x.readout.textContent.startsWith(a) && x.readout.textContent", f"{tensor}[{', '.join(map(str, index))}] = "
+        )
+        return text.rpartition(" = ")[2]
+
     def cells(self) -> tuple[Array, dict[str, Any]]:
         """The canvas without borders and names, as red, green and blue; and what the view is."""
         found = self.js(
