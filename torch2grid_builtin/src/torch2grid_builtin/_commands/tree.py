@@ -31,7 +31,7 @@ class Tree(Command):
             params=_params(),
             help="List what is in MODEL as a tree of modules and tensors, with shapes, dtypes, weights and bytes, and their "
             "totals for each module, each part of the file and each kind of tensor. Only headers are read. Numbered blocks of "
-            "equal build are one line. Bytes are those of the weights as they are read: what is decoded takes less in the file.",
+            "equal build are one line. Bytes are those of the weights as they are read: decoded ones take less in the file.",
             context_settings={"help_option_names": ["-h", "--help"]},
         )
 

@@ -52,6 +52,17 @@ def over_bars(curve: Any, log: bool) -> Any:
     return np.where(values >= 0.5, values, np.nan) if log else values
 
 
+def outline(edges: Any, heights: Any, bottom: float) -> tuple[Any, Any]:
+    """(x, y) of a line around bars as high as *heights* between *edges*, down to *bottom* beside those that are NaN: so one bar
+    alone is seen, too. There NaN parts the line.
+    """
+    xs, tops = (np.repeat(np.asarray(each, dtype=np.float64), 2) for each in (edges, heights))
+    ys = np.pad(tops, 1, constant_values=np.nan)
+    there = np.isfinite(ys)
+    beside = ~there & (np.roll(there, 1) | np.roll(there, -1))  # the ends of a run of bars
+    return xs, np.where(there, ys, np.where(beside, bottom, np.nan))
+
+
 def number(value: float, digits: int = 3) -> str:
     """A value with so many significant digits, a real minus sign, and no more of an exponent than it needs."""
     if not math.isfinite(value):

@@ -22,7 +22,7 @@ from torch2grid_builtin._renderers.matplotlib.paint import paint_page
 from torch2grid_builtin._renderers.matplotlib.regions import region_borders
 from torch2grid_builtin._renderers.matplotlib.room import CLOSE, SMALLEST, BentLocator, fill_cell, keep_apart, set_title
 from torch2grid_builtin._renderers.matplotlib.text import wrap
-from torch2grid_builtin._renderers.numbers import number, numbers, over_bars
+from torch2grid_builtin._renderers.numbers import number, numbers, outline, over_bars
 from torch2grid_builtin._renderers.titles import inside, modules_of, titles
 from torch2grid_core import Grid, Page, Style, UsageError
 from torch2grid_core.grids import ColorScale, color_scale, colormap, default_map, signals
@@ -362,9 +362,9 @@ def _histogram(panel: Histogram, ax: Axes) -> None:
     beyond = ((panel.below, "below"), (panel.above, "above"), (panel.nan, "NaN"))
     rest = ", ".join(f"{count:,} {what}" for count, what in beyond if count)
     _labels(ax, f"{panel.xlabel} ({rest})" if rest else panel.xlabel, "count")
-    middles = (panel.edges[:-1] + np.diff(panel.edges) / 2) if len(panel.counts) else panel.counts
     for (name, values), color in zip(panel.curves.items(), cycle(CURVES), strict=False):
-        ax.plot(middles, over_bars(values, panel.log), color=color, linewidth=1.5, label=visible(name, _NAME).lstrip("_"))
+        line = outline(panel.edges, over_bars(values, panel.log), 0.5 if panel.log else 0.0) if len(panel.counts) else ([], [])
+        ax.plot(*line, color=color, linewidth=1.5, label=visible(name, _NAME).lstrip("_"))
     for name, value in panel.marks.items():
         _mark(ax.axvline, name, value)
     _legend(ax, bool(panel.marks or panel.curves))

@@ -21,7 +21,7 @@ from torch2grid_builtin._renderers.matplotlib.panel import (
     rows_of_names,
 )
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width
-from torch2grid_builtin._renderers.numbers import numbers, over_bars, percent
+from torch2grid_builtin._renderers.numbers import numbers, outline, over_bars, percent
 from torch2grid_core import Style
 from torch2grid_core.pages import Histogram
 
@@ -158,9 +158,9 @@ class HistogramDrawing(Diagram):
                 if count:
                     word = "below" if ha == "left" else "above"
                     canvas.text(at, bottom + 12 + self.line, word, size, _BEYOND, ha=ha, va="top")  # type: ignore[arg-type]
-        for color, values in zip(self.colors, curves, strict=True):
+        for color, values in zip(self.colors, curves, strict=True) if counts.size else ():
             heights = _log_tops(up, values) if panel.log else up(values)
-            canvas.line(across(edges[:-1] + np.diff(edges) / 2), np.where(np.isnan(values), np.nan, heights), color, 2)
+            canvas.line(*outline(across(edges), np.where(np.isnan(values), np.nan, heights), bottom), color, 2)
         draw_names(canvas, self.legend, self.colors, left, top - self.over, size)
         self._marks(canvas, across, top, bottom)
         if self.beyond and not self.sizes.compact:

@@ -15,7 +15,7 @@ from torch2grid_builtin._renderers.matplotlib.heatmap import cell_pixels
 from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Scale, Sizes, finite_range, padded
 from torch2grid_builtin._renderers.matplotlib.regions import draw_marks
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
-from torch2grid_builtin._renderers.numbers import number, numbers, over_bars
+from torch2grid_builtin._renderers.numbers import number, numbers, outline, over_bars
 from torch2grid_core import Page, Style
 from torch2grid_core.grids import paint
 from torch2grid_core.pages import Band, Heatmap, Histogram
@@ -72,11 +72,10 @@ class _Bars(Drawing):
             x = np.repeat(across(edges), 2)[1:-1]
             y = bottom - np.repeat(share, 2) * (self.height - 1)
             canvas.polygon([left, *x.tolist(), left + wide], [bottom, *y.tolist(), bottom], _BAR)
-            middles = across(edges[:-1] + np.diff(edges) / 2)
             for values, color in zip(self.panel.curves.values(), cycle(CURVES), strict=False):
                 curve = over_bars(values, self.panel.log)
                 high = np.log1p(curve) / math.log1p(max(self.most, 1)) if self.panel.log else curve / max(self.most, 1)
-                canvas.line(middles, bottom - np.minimum(high, 1) * (self.height - 1), color, 1.2)
+                canvas.line(*outline(across(edges), bottom - np.minimum(high, 1) * (self.height - 1), bottom), color, 1.2)
             if edges[0] < 0 < edges[-1]:
                 canvas.rule(float(across(0.0)), top, float(across(0.0)), bottom, FAINT)
         canvas.rule(left, bottom, left + wide, bottom, RULE)

@@ -54,8 +54,10 @@ export function histogramPanel(panel, context) {
     curves.forEach(([, values], place) => {
       let path = "";
       values.forEach((value, index) => {
-        if (!shown(value)) return;
-        path += `${index && shown(values[index - 1]) ? "L" : "M"}${((x(edges[index]) + x(edges[index + 1])) / 2).toFixed(1)} ${y(value).toFixed(1)}`;
+        if (!shown(value)) return; // the line goes down to the axis there, so that one bar alone is seen, too
+        if (!index || !shown(values[index - 1])) path += `M${x(edges[index]).toFixed(1)} ${bottom}`;
+        path += `V${y(value).toFixed(1)}H${x(edges[index + 1]).toFixed(1)}`;
+        if (index + 1 === values.length || !shown(values[index + 1])) path += `V${bottom}`;
       });
       svg.append(drawn("path", { class: `series n${CURVE_SERIES[place % CURVE_SERIES.length]}`, d: path }));
     });
