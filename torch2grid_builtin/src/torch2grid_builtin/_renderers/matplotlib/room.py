@@ -122,7 +122,10 @@ def _long_names(line: Any, room: float) -> None:
 
 
 def _ticks(line: Any, room: float) -> None:
+    """No texts at the ticks, and no ticks of rows, which without these say nothing and may be many."""
     line.axes.tick_params(**{"labelbottom" if line.axis_name == "x" else "labelleft": False})
+    if line.axis_name == "y" and isinstance(line.get_major_locator(), FixedLocator):
+        line.axes.tick_params(left=False)
 
 
 def _title(line: Any, room: float) -> None:
