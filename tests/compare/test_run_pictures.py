@@ -16,6 +16,7 @@ from tests.support.tools import torch2grid
 import torch2grid as t2g
 from torch2grid_builtin._compare.figures import in_colors
 from torch2grid_builtin._compare.order import in_order
+from torch2grid_builtin._renderers.matplotlib.axes import plot
 from torch2grid_builtin._renderers.matplotlib.heatmap import LOG, HeatmapDrawing, Legend
 from torch2grid_builtin._renderers.matplotlib.lists import BandDrawing, RidgesDrawing
 from torch2grid_builtin._renderers.matplotlib.panel import Scale, Sizes
@@ -138,7 +139,7 @@ def test_rows_that_stand_out_have_their_names_where_there_is_no_room_for_all() -
     places = sorted(place for place, _ in drawn.row_ticks)
     assert min(np.diff(places)) * drawn.factor[0] >= SIZES.text  # no name on another
     ax = Figure(figsize=(4, 3)).subplots()
-    Page("p", "", (table, table), columns=2).plot(ax)
+    plot(Page("p", "", (table, table), columns=2), ax)
     for inner in ax.child_axes:
         assert {"layers.41.fc", "layers.76.fc"} <= {each.get_text() for each in inner.get_yticklabels()}
 

@@ -59,6 +59,6 @@ def test_what_is_no_tokenizer_gives_none_and_says_why(tmp_path, content, why):
 def test_rows_that_are_kept_free_and_odd_text(tmp_path):
     words = {"model": {"vocab": {"a": 0, "<unused7>": 1, "\x1b[31mred\n": 3}}}
     found = tokens_of(beside(tmp_path, tokenizer=words))
-    assert found.free(5) == (1, 2, 4)
+    assert found.free(range(5)) == (1, 2, 4)
     assert found.shown(2) == ""
     assert found.shown(3).isprintable()

@@ -15,7 +15,7 @@ from torch2grid_builtin._inert.interpreter import Interpreter
 from torch2grid_builtin._inert.legacy import class_beside
 from torch2grid_builtin._inert.limits import Work
 from torch2grid_builtin._inert.machine import Handler, refuse_persistent
-from torch2grid_builtin._inert.malformed import Broken, Malformed
+from torch2grid_builtin._inert.malformed import Broken, CutShort, Malformed
 from torch2grid_builtin._inert.remains import SEARCHED, note_remains
 from torch2grid_builtin._inert.stream import PickleStream
 from torch2grid_builtin._inert.values import Global, LongBytes, PersistentValue, Stub, text
@@ -156,12 +156,26 @@ def begins_program(head: bytes, rest: Storage, actions: Actions) -> bool:
 
     head: what is in memory of it. rest: what follows, of which little is read: ``program_in`` reads on.
     """
-    machine = second_reading(_Beginning(head, rest), 0, actions)
+    probe = Actions()
+    if not _begins(BytesStorage(head), probe) and not _is_program(probe):
+        return False  # nearly all end there, and nothing is read for them
+    _begins(_Beginning(head, rest), actions)
+    return _is_program(actions)
+
+
+def _begins(storage: Storage, actions: Actions) -> bool:
+    """Read a pickle at the beginning of *storage* for what it does; True where the bytes end before it."""
+    cut = False
     try:
-        machine.load()
+        second_reading(storage, 0, actions).load()
     except (Malformed, LoadError) as error:
+        cut = isinstance(error, CutShort)
         note_stop(error, actions)
     actions.broken = []
+    return cut
+
+
+def _is_program(actions: Actions) -> bool:
     return any(asked.kind == "hold" or family(asked.module, asked.name) for asked in actions.asked.values())
 
 

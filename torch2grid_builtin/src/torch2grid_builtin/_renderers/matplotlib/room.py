@@ -110,7 +110,11 @@ def _too_narrow(inner: Axes, ax: Axes, cell: tuple[float, float, float, float]) 
 
 
 def _name(line: Any, room: float) -> None:
+    """No name of an axis; across, none beside a colour bar either."""
     line.set_label_text("")
+    if line.axis_name == "y":
+        for bar in line.axes.child_axes:
+            bar.set_ylabel("")
 
 
 def _long_names(line: Any, room: float) -> None:
