@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 from tests.support.tools import torch2grid
+
+from torch2grid_core import PluginManager
 
 
 @pytest.fixture
@@ -68,3 +71,55 @@ def test_pages_of_tensors_say_what_was_found(folder: Path) -> None:
         assert done.returncode == 1
         assert done.stdout.splitlines() == ["grids/compare/fc2.weight_delta.png"]
         assert ("different: 1 of 2 tensors changed" in done.stderr) == (not quiet)
+
+
+VIEWS = sorted(PluginManager.discover(third_party=False).names("view"))
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two snapshots of a training of layers of several kinds, so that most views have something to draw."""
+    place = tmp_path_factory.mktemp("training")
+    torch.manual_seed(3)
+    net = torch.nn.ModuleDict(
+        {"embed_tokens": torch.nn.Embedding(12, 8), "conv": torch.nn.Conv2d(2, 4, 3), "fc": torch.nn.Linear(8, 6)}
+    )
+    optimizer = torch.optim.Adam(net.parameters())
+    for name in ("a.pth", "b.pth"):
+        sum(each.square().sum() for each in net.parameters()).backward()
+        optimizer.step()
+        torch.save({"model": net.state_dict(), "optimizer": optimizer.state_dict()}, place / name)
+    return place
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_json_on_stdout_is_one_document_whatever_is_drawn_beside_it(training: Path, tmp_path: Path, view: str) -> None:
+    pair = (training / "a.pth", training / "b.pth")
+    done = torch2grid("compare", *pair, "--view", view, "--format", "json", "-q", cwd=tmp_path)
+    drawn = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.json") if path.name != "index.json"}
+    assert json.loads(done.stdout)["same"] is False
+    if done.returncode == 2:  # it has nothing to draw here, and says so
+        assert not drawn
+        return
+    assert done.returncode == 1, done.stderr
+    assert {line for line in done.stderr.splitlines() if line.startswith("grids/")} == drawn
+    assert {each.split("/")[1] for each in drawn} <= {"a", "b", "delta"}
+    for each in drawn:
+        assert json.loads((tmp_path / each).read_text(encoding="utf-8"))
+
+
+def test_json_on_stdout_stands_alone_with_everything_else(training: Path, tmp_path: Path) -> None:
+    pair = (training / "a.pth", training / "b.pth")
+    for of, words in (
+        (2, ("--outliers", "--values", "--stats", "--layers", "--atlas", "--format", "json,png,csv,gif")),
+        (2, ("--outliers", "--format", "json", "-o", "one.html")),
+        (2, ("--lineage", "--format", "json,csv")),
+        (3, ("--layers", "--atlas", "--stats", "--format", "json,html")),
+    ):
+        done = torch2grid("compare", *pair, *pair[: of - 2], *words, cwd=tmp_path)
+        assert done.returncode in (0, 1), done.stderr
+        assert json.loads(done.stdout), words
+    for words in (("--outliers",), ("--layers",), ("--format", "json,csv")):
+        done = torch2grid("compare", *pair, "--format", "json", "-o", "-", *words, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "--format json is the report on stdout" in done.stderr

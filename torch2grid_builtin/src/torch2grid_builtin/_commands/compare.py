@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -239,7 +240,8 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
                 output.take(*drawn)
             _tell_chosen(transformer if drawn_later or frames else None, comparing.joint, run)
         if sided:
-            _draw_sides(comparing, sided, run, output, opener)
+            with nullcontext() if targets.views is output else targets.views:
+                _draw_sides(comparing, sided, run, targets.views, opener)
         output.close()
         if frames:
             targets.film(frames, film)
