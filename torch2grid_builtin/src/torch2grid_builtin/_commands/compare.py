@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 import click
 
 from torch2grid_builtin._adapters.merging import merge
+from torch2grid_builtin._compare.choosing import SameTensors
 from torch2grid_builtin._compare.delta import RANK_SIZE, A, B
 from torch2grid_builtin._compare.lineage import lineage_of, lineage_of_three, lineage_page
-from torch2grid_builtin._compare.names_file import read_names
+from torch2grid_builtin._compare.names_file import Named, read_names
 from torch2grid_builtin._compare.order import checkpoints_in, in_order, short_names
 from torch2grid_builtin._compare.pages import (
     PAIR_CELLS,
@@ -46,7 +47,6 @@ from torch2grid_core import (
 from torch2grid_core.commands import settings_options, spec_name, summary_line
 from torch2grid_core.measures import executor_of, workers
 from torch2grid_core.pages import Output, PageOrigin
-from torch2grid_core.selection import select
 from torch2grid_core.text import counted, human_count, json_text, visible
 
 SAME, DIFFERENT, UNUSABLE = 0, 1, 2
@@ -194,7 +194,8 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
     usual = targets.drawn and not (asked.stats or asked.atlas or asked.layers or sided)
     opener = executor_of(manager, asked.settings.executor)
     names = read_names(asked.names) if asked.names is not None else ()
-    a, b = (open_model(manager, model, asked) for model in models)
+    chosen = same_tensors(manager, asked, names)
+    a, b = (open_model(manager, model, asked, chosen) for model in models)
     if asked.merge:
         a = _merged(manager, a, b, asked)
     comparing = Comparing(a, b, names)
@@ -289,7 +290,8 @@ def compare_lineage(manager: PluginManager, models: Sequence[str], asked: Asked)
     names = read_names(asked.names) if asked.names is not None else ()
     targets = Targets(manager, asked.settings, asked.settings)
     opener = executor_of(manager, asked.settings.executor)
-    opened = [open_model(manager, model, asked) for model in models]
+    chosen = same_tensors(manager, asked, names)
+    opened = [open_model(manager, model, asked, chosen) for model in models]
     settings = Tolerance(asked.tolerance, asked.ignore_dtype, asked.rank_size)
     compared = []
     for one, other in ((0, 1), (0, 2), (1, 2))[: 1 if len(models) == 2 else 3]:
@@ -327,13 +329,16 @@ def _tell_chosen(transformer: GridTransformer | None, joint: Checkpoint, run: Se
         click.echo(line, err=True)
 
 
-def open_model(manager: PluginManager, model: str, asked: Asked) -> Checkpoint:
+def same_tensors(manager: PluginManager, asked: Asked, names: Sequence[Named] = ()) -> SameTensors:
+    """What chooses the tensors of each model by the filters that are asked for."""
+    return SameTensors([manager.create("filter", spec) for spec in asked.settings.filter], names)
+
+
+def open_model(manager: PluginManager, model: str, asked: Asked, chosen: SameTensors) -> Checkpoint:
     """The tensors of one model that are compared; says on stderr what was left out."""
     started = time.perf_counter()
-    filters = [manager.create("filter", spec) for spec in asked.settings.filter]
     opened = manager.open(model, asked.settings.loader or "", raw=asked.settings.raw)
-    buffers = asked.settings.include_buffers or is_recording(opened)
-    selection = select(opened, asked.settings.part, filters, buffers, asked.settings.slice)
+    selection = chosen.select(opened, asked.settings, is_recording(opened))
     for skip in selection.checkpoint.skipped if asked.settings.verbose else ():
         click.echo(f"skipped {visible(skip.name)}: {visible(skip.reason)} ({skip.by})", err=True)
     if not asked.settings.quiet:
@@ -421,18 +426,19 @@ def _write(series: Series, said: Quantity, title: str, targets: Targets, asked: 
 def _opened(manager: PluginManager, models: Sequence[str], asked: Asked) -> list[Checkpoint]:
     """Every checkpoint named, and those in the folders named."""
     found: list[Checkpoint] = []
+    chosen = same_tensors(manager, asked)
     for model in models:
         if len(models) > 1 or not os.path.isdir(model):
-            found.append(open_model(manager, model, asked))
+            found.append(open_model(manager, model, asked, chosen))
         else:
-            found += _in_folder(manager, model, asked)
+            found += _in_folder(manager, model, asked, chosen)
     return found
 
 
-def _in_folder(manager: PluginManager, folder: str, asked: Asked) -> list[Checkpoint]:
+def _in_folder(manager: PluginManager, folder: str, asked: Asked, chosen: SameTensors) -> list[Checkpoint]:
     """The checkpoints in a folder; says on stderr how many there are."""
     quiet = replace(asked, settings=replace(asked.settings, quiet=True, verbose=False))
-    found, left = checkpoints_in(folder, lambda path: open_model(manager, path, quiet))
+    found, left = checkpoints_in(folder, lambda path: open_model(manager, path, quiet, chosen))
     if not asked.settings.quiet:
         weights = human_count(found[-1].parameters)
         others = f", {left} other files" if left else ""

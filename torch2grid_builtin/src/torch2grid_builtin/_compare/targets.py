@@ -51,9 +51,7 @@ class Targets:
         place = target.parent if animated else settings.output
         forced = self._renderer if self._writes(still) or not self._writes([*films, *self._data]) else ""
         if self.printed and settings.output == "-" and (asked or chosen):
-            raise UsageError(
-                "--format json is the report on stdout, and --output - puts more there; give a folder for the rest"
-            )
+            raise UsageError("--format json is the report on stdout, and --output - puts more there; give a folder")
         self._say = _to_stderr if self.printed else click.echo
         self.pictures = Output(manager, place, run, formats=still, renderer="" if animated else forced, say=self._say)
         self.views = self.pictures

@@ -21,9 +21,9 @@ from torch2grid_builtin._compare.delta import (
 )
 from torch2grid_builtin._compare.equal import equal, roundings
 from torch2grid_builtin._compare.faults import Fault, faults_of, find_wrong, moved_wrong
-from torch2grid_builtin._compare.match import Match, Pair, computed_apart, in_shape_of, match
+from torch2grid_builtin._compare.match import Match, Pair, in_shape_of
 from torch2grid_builtin._compare.names_file import Named
-from torch2grid_builtin._compare.naming import Origin, Translation, origins_of, translated
+from torch2grid_builtin._compare.naming import Origin, Translation, matched, origins_of
 from torch2grid_builtin._compare.order import Names
 from torch2grid_builtin._compare.quantised import Quantised, quantised_of
 from torch2grid_builtin._forms import stacked
@@ -74,14 +74,8 @@ class Comparing:
         self.names = Names.of(a, b)
         self.origin = PageOrigin.of(a, b)
         self.stored = a, b
-        self.match: Match = match(a, b)
-        self.translation = None
-        if names or (self.match.only_a and self.match.only_b):
-            self.translation = translated(a, b, self.match, names)
-        if self.translation is not None:
-            a, b = self.translation.a, self.translation.b
-            self.match = computed_apart(match(a, b))
-        self.a, self.b = a, b
+        self.match, self.translation = matched(a, b, names)
+        self.a, self.b = (a, b) if self.translation is None else (self.translation.a, self.translation.b)
         pairs = {pair.name: pair for pair in self.match.pairs}
         origins = {name: origins_of(pair, self.translation) for name, pair in pairs.items()}
         stored = {name: (one.stored, two.stored) for name, (one, two) in origins.items()}
