@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 import shutil
@@ -235,3 +236,13 @@ def test_comparing_live_objects(tmp_path):
     assert t2g.compare(before, before).same
     comparison.save(tmp_path / "pictures")
     assert (tmp_path / "pictures" / "delta_atlas.png").is_file()
+
+
+def test_where_nothing_changed_no_step_is_named(tmp_path):
+    state = {"fc.weight": torch.ones(4, 3), "fc.bias": torch.ones(4)}
+    for step in (100, 200, 300):
+        state = {name: each + (step == 300 and name == "fc.bias") for name, each in state.items()}
+        torch.save(state, tmp_path / f"step_{step}.pth")
+    done = torch2grid("compare", ".", "--format", "csv", "-o", "-", "-q", cwd=tmp_path)
+    rows = {row["Tensor"]: row for row in csv.DictReader(done.stdout.splitlines())}
+    assert [(row["Largest ‖Δw‖/‖w‖"], row["At"]) for row in rows.values()] == [("0.0", ""), ("1.0", "step 300")]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from tests.support.tools import torch2grid
 
 from torch2grid_core import PluginManager
@@ -63,6 +63,37 @@ def test_any_view_and_what_none_has(folder: Path) -> None:
     series = torch2grid("compare", "a.safetensors", "b.safetensors", "c.safetensors", "--outliers", cwd=folder)
     assert (series.returncode, series.stdout) == (2, "")
     assert "view 'outliers' is drawn of two checkpoints and of Δ, not of a series" in series.stderr
+
+
+def test_what_has_no_place_says_what_to_do(folder: Path) -> None:
+    one = torch2grid("compare", "a.safetensors", "--outliers", "-q", cwd=folder)
+    told = "a.safetensors is one checkpoint; a comparison takes two or more, or a folder of them"
+    assert (one.returncode, one.stdout, one.stderr) == (2, "", f"torch2grid: {told}\n")
+    table = torch2grid("compare", "a.safetensors", "b.safetensors", "--outliers", "-o", "x.csv", "-q", cwd=folder)
+    instead = "leave the views out, or give a folder: --output FOLDER --format csv"
+    told = f"--output x.csv takes the table of the comparison alone; {instead}"
+    assert (table.returncode, table.stdout, table.stderr) == (2, "", f"torch2grid: {told}\n")
+    words = ("--outliers", "--output", "FOLDER", "--format", "csv", "-q")
+    assert torch2grid("compare", "a.safetensors", "b.safetensors", *words, cwd=folder).returncode == 1
+    assert (folder / "FOLDER" / "delta" / "outliers.csv").exists()
+
+
+def test_a_page_of_a_tensor_names_both_dtypes(folder: Path) -> None:
+    wide = load_file(folder / "a.safetensors")
+    for name in ("float16", "float32"):
+        save_file({each: (value * 1.01).astype(name) for each, value in wide.items()}, folder / f"{name}.safetensors")
+    for names, said in (
+        (("a", "float16"), "float32 → float16"),
+        (("float16", "a"), "float16 → float32"),
+        (("a", "float32"), "float32"),
+        (("float16", "half"), "float16"),
+    ):
+        save_file({each: (value * 2).astype("float16") for each, value in wide.items()}, folder / "half.safetensors")
+        out = "_".join(names)
+        torch2grid("compare", *(f"{each}.safetensors" for each in names), "--layers", "-o", out, "-q", cwd=folder)
+        index = json.loads((folder / out / "index.json").read_text())["files"]
+        title = index["compare/fc1.weight_delta.png"]["title"]
+        assert title.startswith(f"fc1.weight · 64×48 · {said} · ")
 
 
 def test_pages_of_tensors_say_what_was_found(folder: Path) -> None:

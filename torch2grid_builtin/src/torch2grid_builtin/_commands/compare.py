@@ -189,7 +189,7 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
     transformer = transformer_of(manager, asked.settings)
     run = replace(asked.settings, transformer=transformer)
     sided = [manager.create("view", spec) for spec in asked.settings.view]
-    targets = Targets(manager, asked.settings, run, ("gif",), chosen=asked.atlas or asked.layers or bool(sided))
+    targets = Targets(manager, asked.settings, run, ("gif",), chosen=asked.atlas or asked.layers, views=bool(sided))
     output = targets.pictures
     usual = targets.drawn and not (asked.stats or asked.atlas or asked.layers or sided)
     opener = executor_of(manager, asked.settings.executor)
@@ -350,9 +350,6 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
     """Draw how the weights went from checkpoint to checkpoint; the exit code. Raises ``Torch2GridError``."""
     if asked.names is not None:
         raise UsageError("--names is for two checkpoints; those of a series have one set of names")
-    if asked.settings.view:
-        name = spec_name(asked.settings.view[0])
-        raise UsageError(f"view {name!r} is drawn of two checkpoints and of Δ, not of a series; compare two of these")
     transformer = transformer_of(manager, asked.settings)
     run = replace(asked.settings, transformer=transformer)
     targets = Targets(manager, asked.settings, run, ANIMATED, chosen=asked.atlas or asked.layers)
@@ -360,10 +357,14 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
     _check_one_file(targets)
     opener = executor_of(manager, asked.settings.executor)
     found = _opened(manager, models, asked)
-    if len(found) == 1 and is_recording(found[0]):
-        return _recorded(manager, found[0], run, asked)
-    if len(found) < 2:
+    recorded = len(found) == 1 and is_recording(found[0])
+    if len(found) < 2 and not recorded:
         raise UsageError(f"{models[0]} is one checkpoint; a comparison takes two or more, or a folder of them")
+    if asked.settings.view:
+        name = spec_name(asked.settings.view[0])
+        raise UsageError(f"view {name!r} is drawn of two checkpoints and of Δ, not of a series; compare two of these")
+    if recorded:
+        return _recorded(manager, found[0], run, asked)
     ordered = in_order(found)
     if not asked.settings.quiet:
         click.echo(f"{len(found)} checkpoints: {', '.join(ordered.labels)}", err=True)

@@ -27,14 +27,28 @@ class Targets:
     """
 
     def __init__(
-        self, manager: PluginManager, settings: Settings, run: Settings, moving: Sequence[str] = (), *, chosen: bool = False
+        self,
+        manager: PluginManager,
+        settings: Settings,
+        run: Settings,
+        moving: Sequence[str] = (),
+        *,
+        chosen: bool = False,
+        views: bool = False,
     ) -> None:
-        """chosen: pages were asked for by name. Raises ``UsageError`` for what has no place in ``settings.output``."""
+        """chosen: pages were asked for by name; views: those of views.
+
+        Raises ``UsageError`` for what has no place in ``settings.output``.
+        """
+        chosen = chosen or views
         self.manager, self.run, self._renderer = manager, run, settings.renderer or ""
         target, formats = Path(settings.output), list(settings.format)
         own = "" if target.is_dir() else target.suffix.lower().removeprefix(".")
         self.printed = _PRINTED in formats and own != _PRINTED
         asked = [name for name in formats if not (name == _PRINTED and self.printed)]
+        if own == _DATA and views:
+            instead = "leave the views out, or give a folder: --output FOLDER --format csv"
+            raise UsageError(f"--output {without_secrets(settings.output)} takes the table of the comparison alone; {instead}")
         animated = own in moving and own == "gif"
         if animated and "://" in settings.output:
             raise UsageError(
