@@ -76,7 +76,7 @@ def _why_by_name(checkpoints: Sequence[Checkpoint]) -> str:
     kinds = {each[0] for each in named if each is not None}
     asked = [(key, [stated_step(each.metadata, key) for each in checkpoints], "in the files") for key in STEP_KEYS]
     if len(kinds) == 1:
-        asked.append((*kinds, [None if each is None else float(each[1]) for each in named], "in their names"))
+        asked.append((next(iter(kinds)), [None if each is None else float(each[1]) for each in named], "in their names"))
     key, numbers, where = max(
         asked, key=lambda each: len(each[1]) - each[1].count(None)
     )  # the first, where several are as good
