@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch2grid._pages import Pages
-from torch2grid._session import as_checkpoint, choosing, drawable, manager, settings_from, view_with
+from torch2grid._session import as_checkpoint, choosing, manager, settings_from, view_with
 from torch2grid_core import Checkpoint, GridTransformer, Page, Settings, UsageError, View
 from torch2grid_core.measures import executor_of, workers
 from torch2grid_core.pages import PageOrigin
@@ -94,6 +94,7 @@ def compare(
         Comparing,
         DeltaAtlas,
         PairPages,
+        SameTensors,
         Tolerance,
         comparison_table,
         lineage_of,
@@ -106,9 +107,12 @@ def compare(
     chosen = Tolerance(tolerance, ignore_dtype)
     picked = choosing(settings, only=only, skip=skip, tensors=tensors, filter=filter, part=part, slice=slice)
     asked = settings_from({**picked, "plugin": plugin}, _OWN_PAGES, tensor_cells=PAIR_CELLS)
-    base, other = (drawable(each, asked) for each in (a, b))
+    known = read_names(names) if names is not None else ()
+    same = SameTensors([manager().create("filter", spec) for spec in asked.filter], known)
+    opened = (as_checkpoint(each, asked.loader or "", asked.raw) for each in (a, b))
+    base, other = (same.select(each, asked).checkpoint for each in opened)
     base = base if merge is None else merged(base, as_checkpoint(merge)).beside(other)
-    comparing = Comparing(base, other, read_names(names) if names is not None else ())
+    comparing = Comparing(base, other, known)
     transformer = transformer_of(manager(), asked)
     run = replace(asked, transformer=transformer)
     atlas = DeltaAtlas(transformer, comparing.names, comparing.quantised)
@@ -219,11 +223,13 @@ def _plain(value: Any) -> Any:
 
 def _several(checkpoints: Any, settings: Settings) -> list[Checkpoint]:
     from torch2grid._gradients import GradientRecorder
-    from torch2grid_builtin.compare import checkpoints_in, is_recording
+    from torch2grid_builtin.compare import SameTensors, checkpoints_in, is_recording
+
+    same = SameTensors([manager().create("filter", spec) for spec in settings.filter])
 
     def chosen(model: Any) -> Checkpoint:
         opened = as_checkpoint(model, settings.loader or "", settings.raw)
-        return drawable(opened, settings, is_recording(opened))
+        return same.select(opened, settings, is_recording(opened)).checkpoint
 
     if isinstance(checkpoints, GradientRecorder):
         return [checkpoints.checkpoint()]

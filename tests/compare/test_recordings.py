@@ -96,6 +96,5 @@ def test_a_recording_takes_every_format_of_pictures(tmp_path):
     path = recorded_twice(tmp_path)
     done = torch2grid("compare", path, "--format", "json,html", "-q", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    found, end = json.JSONDecoder().raw_decode(done.stdout)
-    assert found["steps"] == [1, 2]
-    assert done.stdout[end:].split() == ["grids/series.html", "grids/series_trends.html", "grids/series/weight_series.html"]
+    assert json.loads(done.stdout)["steps"] == [1, 2]
+    assert done.stderr.split() == ["grids/series.html", "grids/series_trends.html", "grids/series/weight_series.html"]

@@ -20,7 +20,7 @@ from torch2grid_builtin._renderers.matplotlib.axes import plot
 from torch2grid_builtin._renderers.matplotlib.heatmap import LOG, HeatmapDrawing, Legend
 from torch2grid_builtin._renderers.matplotlib.lists import BandDrawing, RidgesDrawing
 from torch2grid_builtin._renderers.matplotlib.panel import Scale, Sizes
-from torch2grid_core import Grid, Page, Style
+from torch2grid_core import Checkpoint, Grid, Page, Style
 from torch2grid_core.grids import ColorScale
 from torch2grid_core.pages import Heatmap
 
@@ -44,7 +44,7 @@ def test_snapshots_are_called_by_their_steps(tmp_path: Path, names: tuple[str, .
     ordered = in_order([t2g.load(each) for each in paths])
     assert list(ordered.labels) == labels
     if ordered.unit == "snapshot":
-        assert ordered.said == "ordered by name: neither the files nor their names state a step of each"
+        assert ordered.said.startswith("ordered by name: ")
         assert ordered.steps == tuple(range(len(paths)))
     else:
         assert ordered.said == f"ordered by {ordered.unit} in their names"
@@ -59,13 +59,32 @@ def test_the_order_is_said_once(tmp_path: Path) -> None:
     for name in ("one", "two", "three"):
         save_file({"fc.weight": generator.standard_normal((8, 8)).astype(np.float32)}, tmp_path / f"{name}.safetensors")
     done = torch2grid("compare", ".", "-o", "out", cwd=tmp_path)
-    said = "ordered by name: neither the files nor their names state a step of each"
+    said = "ordered by name: neither the files nor their names state a step"
     assert (done.stdout + done.stderr).count(said) == 1
     files = json.loads((tmp_path / "out" / "index.json").read_text())["files"]
     assert not [path for path, facts in files.items() if said in facts["title"]]
     assert files["series_trends.png"]["title"].startswith("3 checkpoints · one.safetensors … two.safetensors")
     report = json.loads(torch2grid("compare", ".", "--format", "json", "-q", cwd=tmp_path).stdout)
     assert (report["order"], report["unit"], report["steps"]) == (said, "snapshot", [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (("run_a_step_10", "run_b_step_10", "run_a_step_20"), "2 of 3 checkpoints have step 10 in their names"),
+        (("model_2", "model_10", "model_100"), "neither the files nor their names call a number a step"),
+        (("one", "two"), "neither the files nor their names state a step"),
+        (("step_1", "step_2", "final"), "no step in their names for 1 of 3 checkpoints"),
+        (("step_1", "epoch_2"), "their names count unlike things: epoch, step"),
+    ],
+)
+def test_an_order_by_name_says_why(names: tuple[str, ...], why: str) -> None:
+    assert in_order([Checkpoint({}, source=f"run/{name}.pth") for name in names]).said == f"ordered by name: {why}"
+    stated = [Checkpoint({}, source=name, metadata={"epoch": "4"}) for name in names]
+    assert in_order(stated).said == f"ordered by name: {len(names)} of {len(names)} checkpoints have epoch 4 in the files"
+    sources = zip(names, ({"epoch": "4"}, {}, {}), strict=False)
+    partly = [Checkpoint({}, source=f"run{place}", metadata=facts) for place, (_, facts) in enumerate(sources)]
+    assert in_order(partly).said == f"ordered by name: no epoch in the files for {len(names) - 1} of {len(names)} checkpoints"
 
 
 def colored(values: list[list[float]]) -> Heatmap:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 import shutil
@@ -176,9 +177,8 @@ def test_every_format_that_is_asked_for_is_written(tmp_path, formats, report, fi
     written = [path.suffix for path in (tmp_path / "grids").rglob("*") if path.is_file() and path.name != "index.json"]
     assert {ending: written.count(ending) for ending in written} == files
     if report:
-        found, end = json.JSONDecoder().raw_decode(done.stdout)
-        assert found["steps"] == [1, 3, 10]
-        assert len(done.stdout[end:].split()) == len(written)  # the paths
+        assert json.loads(done.stdout)["steps"] == [1, 3, 10]
+        assert len([line for line in done.stderr.splitlines() if line.startswith("grids/")]) == len(written)
     else:
         assert done.stdout.startswith("3 checkpoints" if "png" in formats else "grids/")
 
@@ -194,7 +194,7 @@ def test_an_animation_of_two_has_the_exit_code_of_diff(tmp_path):
     assert same.returncode == 0
     both = torch2grid("compare", *SNAPSHOTS[:2], "--format", "json,png,gif", "-o", "both", *words[2:], cwd=tmp_path)
     assert both.returncode == 1
-    assert json.JSONDecoder().raw_decode(both.stdout)[0]["total"]["changed"] > 9000
+    assert json.loads(both.stdout)["total"]["changed"] > 9000
     assert {path.name for path in (tmp_path / "both").iterdir()} >= {"delta_atlas.png", "series_atlas.gif"}
     save_file({"other": torch.ones(2, 2)}, tmp_path / "other.safetensors")
     apart = torch2grid("compare", SNAPSHOTS[0], "other.safetensors", *words, cwd=tmp_path)
@@ -236,3 +236,13 @@ def test_comparing_live_objects(tmp_path):
     assert t2g.compare(before, before).same
     comparison.save(tmp_path / "pictures")
     assert (tmp_path / "pictures" / "delta_atlas.png").is_file()
+
+
+def test_where_nothing_changed_no_step_is_named(tmp_path):
+    state = {"fc.weight": torch.ones(4, 3), "fc.bias": torch.ones(4)}
+    for step in (100, 200, 300):
+        state = {name: each + (step == 300 and name == "fc.bias") for name, each in state.items()}
+        torch.save(state, tmp_path / f"step_{step}.pth")
+    done = torch2grid("compare", ".", "--format", "csv", "-o", "-", "-q", cwd=tmp_path)
+    rows = {row["Tensor"]: row for row in csv.DictReader(done.stdout.splitlines())}
+    assert [(row["Largest ‖Δw‖/‖w‖"], row["At"]) for row in rows.values()] == [("0.0", ""), ("1.0", "step 300")]

@@ -57,6 +57,43 @@ def test_one_row_or_column(tmp_path, axis, word):
     assert text.startswith(word)
 
 
+SLICED = {  # of row 11 of w, weights of column 7 of v, kernel 2 of conv, rows 5 and 6 of matrix 1 of experts
+    ("w", "11"): "row 11 of 48, every weight",
+    ("w", "11:12"): "row 11 of 48, every weight",
+    ("w", "10:13"): "row 11 of 48, 64 weights (33.333%)",
+    ("w", "11, 3:9"): "row 11 of 48, every weight",
+    ("w", "11, 3"): "one weight: [11, 3] 1 → 2",
+    ("v", "11"): "one weight: [11, 7] 1 → 2",
+    ("v", "10:14"): "rows 11, 13 of 48, 2 weights (0.781%)",
+    ("v", ":, 7"): "column 7 of 64, rows 11, 13 of 48, 2 weights (4.167%)",
+    ("v", ":, 7:8"): "column 7 of 64, rows 11, 13 of 48, 2 weights (4.167%)",
+    ("v", "11:14:2, 7"): "column 7 of 64, every weight",
+    ("conv", "2"): "row 2 of 8, every weight",
+    ("conv", "2:3"): "row 2 of 8, every weight",
+    ("experts", "1"): "matrix 1 of 4, rows 5–6 of 32, 96 weights (6.250%)",
+}
+
+
+@pytest.fixture(scope="module")
+def sliced(tmp_path_factory):
+    place = tmp_path_factory.mktemp("sliced")
+    shapes = {"w": (48, 64), "v": (48, 64), "conv": (8, 4, 3, 3), "experts": (4, 32, 48)}
+    before = {name: torch.ones(shape) for name, shape in shapes.items()}
+    after = {name: each.clone() for name, each in before.items()}
+    for changed in (after["w"][11], after["v"][11:14:2, 7], after["conv"][2], after["experts"][1, 5:7]):
+        changed += 1
+    for name, state in (("a", before), ("b", after)):
+        save_file(state, place / f"{name}.safetensors")
+    return place
+
+
+@pytest.mark.parametrize(("name", "part"), SLICED)
+def test_a_part_names_what_it_is_of_the_whole(sliced, name, part):
+    words = ("--only", name, "--slice", part, "--rank-size", "0", "--format", "json")
+    report = json.loads(torch2grid("compare", "a.safetensors", "b.safetensors", *words, cwd=sliced).stdout)
+    assert [each["text"] for each in report["differences"]] == [SLICED[name, part]]
+
+
 def test_a_low_rank_update(tmp_path):
     changed, generator = weights(), torch.Generator().manual_seed(5)
     update = torch.randn(128, 4, generator=generator) @ torch.randn(4, 64, generator=generator)

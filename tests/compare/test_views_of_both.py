@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+import torch
+from safetensors.numpy import load_file, save_file
 from tests.support.tools import torch2grid
+
+from torch2grid_core import PluginManager
 
 
 @pytest.fixture
@@ -62,9 +65,92 @@ def test_any_view_and_what_none_has(folder: Path) -> None:
     assert "view 'outliers' is drawn of two checkpoints and of Δ, not of a series" in series.stderr
 
 
+def test_what_has_no_place_says_what_to_do(folder: Path) -> None:
+    one = torch2grid("compare", "a.safetensors", "--outliers", "-q", cwd=folder)
+    told = "a.safetensors is one checkpoint; a comparison takes two or more, or a folder of them"
+    assert (one.returncode, one.stdout, one.stderr) == (2, "", f"torch2grid: {told}\n")
+    table = torch2grid("compare", "a.safetensors", "b.safetensors", "--outliers", "-o", "x.csv", "-q", cwd=folder)
+    instead = "leave the views out, or give a folder: --output FOLDER --format csv"
+    told = f"--output x.csv takes the table of the comparison alone; {instead}"
+    assert (table.returncode, table.stdout, table.stderr) == (2, "", f"torch2grid: {told}\n")
+    words = ("--outliers", "--output", "FOLDER", "--format", "csv", "-q")
+    assert torch2grid("compare", "a.safetensors", "b.safetensors", *words, cwd=folder).returncode == 1
+    assert (folder / "FOLDER" / "delta" / "outliers.csv").exists()
+
+
+def test_a_page_of_a_tensor_names_both_dtypes(folder: Path) -> None:
+    wide = load_file(folder / "a.safetensors")
+    for name in ("float16", "float32"):
+        save_file({each: (value * 1.01).astype(name) for each, value in wide.items()}, folder / f"{name}.safetensors")
+    for names, said in (
+        (("a", "float16"), "float32 → float16"),
+        (("float16", "a"), "float16 → float32"),
+        (("a", "float32"), "float32"),
+        (("float16", "half"), "float16"),
+    ):
+        save_file({each: (value * 2).astype("float16") for each, value in wide.items()}, folder / "half.safetensors")
+        out = "_".join(names)
+        torch2grid("compare", *(f"{each}.safetensors" for each in names), "--layers", "-o", out, "-q", cwd=folder)
+        index = json.loads((folder / out / "index.json").read_text())["files"]
+        title = index["compare/fc1.weight_delta.png"]["title"]
+        assert title.startswith(f"fc1.weight · 64×48 · {said} · ")
+
+
 def test_pages_of_tensors_say_what_was_found(folder: Path) -> None:
     for quiet in ((), ("-q",)):
         done = torch2grid("compare", "a.safetensors", "b.safetensors", "--layers", *quiet, cwd=folder)
         assert done.returncode == 1
         assert done.stdout.splitlines() == ["grids/compare/fc2.weight_delta.png"]
         assert ("different: 1 of 2 tensors changed" in done.stderr) == (not quiet)
+
+
+VIEWS = sorted(PluginManager.discover(third_party=False).names("view"))
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two snapshots of a training of layers of several kinds, so that most views have something to draw."""
+    place = tmp_path_factory.mktemp("training")
+    torch.manual_seed(3)
+    net = torch.nn.ModuleDict(
+        {"embed_tokens": torch.nn.Embedding(12, 8), "conv": torch.nn.Conv2d(2, 4, 3), "fc": torch.nn.Linear(8, 6)}
+    )
+    optimizer = torch.optim.Adam(net.parameters())
+    for name in ("a.pth", "b.pth"):
+        sum(each.square().sum() for each in net.parameters()).backward()
+        optimizer.step()
+        torch.save({"model": net.state_dict(), "optimizer": optimizer.state_dict()}, place / name)
+    return place
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_json_on_stdout_is_one_document_whatever_is_drawn_beside_it(training: Path, tmp_path: Path, view: str) -> None:
+    pair = (training / "a.pth", training / "b.pth")
+    done = torch2grid("compare", *pair, "--view", view, "--format", "json", "-q", cwd=tmp_path)
+    drawn = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.json") if path.name != "index.json"}
+    assert json.loads(done.stdout)["same"] is False
+    if done.returncode == 2:  # it has nothing to draw here, and says so
+        assert not drawn
+        return
+    assert done.returncode == 1, done.stderr
+    assert {line for line in done.stderr.splitlines() if line.startswith("grids/")} == drawn
+    assert {each.split("/")[1] for each in drawn} <= {"a", "b", "delta"}
+    for each in drawn:
+        assert json.loads((tmp_path / each).read_text(encoding="utf-8"))
+
+
+def test_json_on_stdout_stands_alone_with_everything_else(training: Path, tmp_path: Path) -> None:
+    pair = (training / "a.pth", training / "b.pth")
+    for of, words in (
+        (2, ("--outliers", "--values", "--stats", "--layers", "--atlas", "--format", "json,png,csv,gif")),
+        (2, ("--outliers", "--format", "json", "-o", "one.html")),
+        (2, ("--lineage", "--format", "json,csv")),
+        (3, ("--layers", "--atlas", "--stats", "--format", "json,html")),
+    ):
+        done = torch2grid("compare", *pair, *pair[: of - 2], *words, cwd=tmp_path)
+        assert done.returncode in (0, 1), done.stderr
+        assert json.loads(done.stdout), words
+    for words in (("--outliers",), ("--layers",), ("--format", "json,csv")):
+        done = torch2grid("compare", *pair, "--format", "json", "-o", "-", *words, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "--format json is the report on stdout" in done.stderr

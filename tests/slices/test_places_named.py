@@ -67,9 +67,11 @@ def test_a_comparison_counts_rows_and_columns_as_the_whole_does(
     for word, units, count in re.findall(r"(rows?|columns?|matrix|matrices) ([\d–, ]+) of ([\d,]+)", text):
         rows, columns = matrix_shape(lengths)
         is_row = not word.startswith("column")
-        assert int(count.replace(",", "")) == (rows if is_row else columns), text
+        said, axis = (named(units), int(count.replace(",", ""))), 0 if is_row else 1
+        of_whole = sorted({place[axis] for place in changed if axis < before.ndim}), (*before.shape, 0)[axis]
         flat = {divmod(int(np.ravel_multi_index(place, lengths)), columns) for place in own}
-        assert named(units) == sorted({place[0 if is_row else 1] for place in flat}), text
+        of_left = sorted({place[axis] for place in flat}), rows if is_row else columns
+        assert said == of_whole if before.ndim == 2 else said in (of_whole, of_left), text
     for place in re.findall(r"one weight: \[([\d, ]+)\]", text):
         assert tuple(map(int, place.split(","))) in changed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from torch2grid_builtin._compare.choosing import SameTensors
 from torch2grid_builtin._compare.lineage import lineage_of, lineage_page
 from torch2grid_builtin._compare.names_file import read_names
 from torch2grid_builtin._compare.order import checkpoints_in, in_order
@@ -34,6 +35,7 @@ __all__ = [
     "Frames",
     "PairPages",
     "Quantity",
+    "SameTensors",
     "Series",
     "Tolerance",
     "checkpoints_in",

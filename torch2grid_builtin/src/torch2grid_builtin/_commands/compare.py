@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import click
 
 from torch2grid_builtin._adapters.merging import merge
+from torch2grid_builtin._compare.choosing import SameTensors
 from torch2grid_builtin._compare.delta import RANK_SIZE, A, B
 from torch2grid_builtin._compare.lineage import lineage_of, lineage_of_three, lineage_page
-from torch2grid_builtin._compare.names_file import read_names
+from torch2grid_builtin._compare.names_file import Named, read_names
 from torch2grid_builtin._compare.order import checkpoints_in, in_order, short_names
 from torch2grid_builtin._compare.pages import (
     PAIR_CELLS,
@@ -45,7 +47,6 @@ from torch2grid_core import (
 from torch2grid_core.commands import settings_options, spec_name, summary_line
 from torch2grid_core.measures import executor_of, workers
 from torch2grid_core.pages import Output, PageOrigin
-from torch2grid_core.selection import select
 from torch2grid_core.text import counted, human_count, json_text, visible
 
 SAME, DIFFERENT, UNUSABLE = 0, 1, 2
@@ -188,12 +189,13 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
     transformer = transformer_of(manager, asked.settings)
     run = replace(asked.settings, transformer=transformer)
     sided = [manager.create("view", spec) for spec in asked.settings.view]
-    targets = Targets(manager, asked.settings, run, ("gif",), chosen=asked.atlas or asked.layers or bool(sided))
+    targets = Targets(manager, asked.settings, run, ("gif",), chosen=asked.atlas or asked.layers, views=bool(sided))
     output = targets.pictures
     usual = targets.drawn and not (asked.stats or asked.atlas or asked.layers or sided)
     opener = executor_of(manager, asked.settings.executor)
     names = read_names(asked.names) if asked.names is not None else ()
-    a, b = (open_model(manager, model, asked) for model in models)
+    chosen = same_tensors(manager, asked, names)
+    a, b = (open_model(manager, model, asked, chosen) for model in models)
     if asked.merge:
         a = _merged(manager, a, b, asked)
     comparing = Comparing(a, b, names)
@@ -239,7 +241,8 @@ def compare_two(manager: PluginManager, models: Sequence[str], asked: Asked) -> 
                 output.take(*drawn)
             _tell_chosen(transformer if drawn_later or frames else None, comparing.joint, run)
         if sided:
-            _draw_sides(comparing, sided, run, output, opener)
+            with nullcontext() if targets.views is output else targets.views:
+                _draw_sides(comparing, sided, run, targets.views, opener)
         output.close()
         if frames:
             targets.film(frames, film)
@@ -287,7 +290,8 @@ def compare_lineage(manager: PluginManager, models: Sequence[str], asked: Asked)
     names = read_names(asked.names) if asked.names is not None else ()
     targets = Targets(manager, asked.settings, asked.settings)
     opener = executor_of(manager, asked.settings.executor)
-    opened = [open_model(manager, model, asked) for model in models]
+    chosen = same_tensors(manager, asked, names)
+    opened = [open_model(manager, model, asked, chosen) for model in models]
     settings = Tolerance(asked.tolerance, asked.ignore_dtype, asked.rank_size)
     compared = []
     for one, other in ((0, 1), (0, 2), (1, 2))[: 1 if len(models) == 2 else 3]:
@@ -325,13 +329,16 @@ def _tell_chosen(transformer: GridTransformer | None, joint: Checkpoint, run: Se
         click.echo(line, err=True)
 
 
-def open_model(manager: PluginManager, model: str, asked: Asked) -> Checkpoint:
+def same_tensors(manager: PluginManager, asked: Asked, names: Sequence[Named] = ()) -> SameTensors:
+    """What chooses the tensors of each model by the filters that are asked for."""
+    return SameTensors([manager.create("filter", spec) for spec in asked.settings.filter], names)
+
+
+def open_model(manager: PluginManager, model: str, asked: Asked, chosen: SameTensors) -> Checkpoint:
     """The tensors of one model that are compared; says on stderr what was left out."""
     started = time.perf_counter()
-    filters = [manager.create("filter", spec) for spec in asked.settings.filter]
     opened = manager.open(model, asked.settings.loader or "", raw=asked.settings.raw)
-    buffers = asked.settings.include_buffers or is_recording(opened)
-    selection = select(opened, asked.settings.part, filters, buffers, asked.settings.slice)
+    selection = chosen.select(opened, asked.settings, is_recording(opened))
     for skip in selection.checkpoint.skipped if asked.settings.verbose else ():
         click.echo(f"skipped {visible(skip.name)}: {visible(skip.reason)} ({skip.by})", err=True)
     if not asked.settings.quiet:
@@ -343,9 +350,6 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
     """Draw how the weights went from checkpoint to checkpoint; the exit code. Raises ``Torch2GridError``."""
     if asked.names is not None:
         raise UsageError("--names is for two checkpoints; those of a series have one set of names")
-    if asked.settings.view:
-        name = spec_name(asked.settings.view[0])
-        raise UsageError(f"view {name!r} is drawn of two checkpoints and of Δ, not of a series; compare two of these")
     transformer = transformer_of(manager, asked.settings)
     run = replace(asked.settings, transformer=transformer)
     targets = Targets(manager, asked.settings, run, ANIMATED, chosen=asked.atlas or asked.layers)
@@ -353,10 +357,14 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
     _check_one_file(targets)
     opener = executor_of(manager, asked.settings.executor)
     found = _opened(manager, models, asked)
-    if len(found) == 1 and is_recording(found[0]):
-        return _recorded(manager, found[0], run, asked)
-    if len(found) < 2:
+    recorded = len(found) == 1 and is_recording(found[0])
+    if len(found) < 2 and not recorded:
         raise UsageError(f"{models[0]} is one checkpoint; a comparison takes two or more, or a folder of them")
+    if asked.settings.view:
+        name = spec_name(asked.settings.view[0])
+        raise UsageError(f"view {name!r} is drawn of two checkpoints and of Δ, not of a series; compare two of these")
+    if recorded:
+        return _recorded(manager, found[0], run, asked)
     ordered = in_order(found)
     if not asked.settings.quiet:
         click.echo(f"{len(found)} checkpoints: {', '.join(ordered.labels)}", err=True)
@@ -419,18 +427,19 @@ def _write(series: Series, said: Quantity, title: str, targets: Targets, asked: 
 def _opened(manager: PluginManager, models: Sequence[str], asked: Asked) -> list[Checkpoint]:
     """Every checkpoint named, and those in the folders named."""
     found: list[Checkpoint] = []
+    chosen = same_tensors(manager, asked)
     for model in models:
         if len(models) > 1 or not os.path.isdir(model):
-            found.append(open_model(manager, model, asked))
+            found.append(open_model(manager, model, asked, chosen))
         else:
-            found += _in_folder(manager, model, asked)
+            found += _in_folder(manager, model, asked, chosen)
     return found
 
 
-def _in_folder(manager: PluginManager, folder: str, asked: Asked) -> list[Checkpoint]:
+def _in_folder(manager: PluginManager, folder: str, asked: Asked, chosen: SameTensors) -> list[Checkpoint]:
     """The checkpoints in a folder; says on stderr how many there are."""
     quiet = replace(asked, settings=replace(asked.settings, quiet=True, verbose=False))
-    found, left = checkpoints_in(folder, lambda path: open_model(manager, path, quiet))
+    found, left = checkpoints_in(folder, lambda path: open_model(manager, path, quiet, chosen))
     if not asked.settings.quiet:
         weights = human_count(found[-1].parameters)
         others = f", {left} other files" if left else ""

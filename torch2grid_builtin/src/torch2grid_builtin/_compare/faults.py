@@ -22,7 +22,7 @@ from torch2grid_builtin._compare.match import Pair
 from torch2grid_builtin._compare.naming import Translation, origins_of
 from torch2grid_builtin._views.units import ranges_text
 from torch2grid_core import LazyTensor
-from torch2grid_core.sources import dtype_named, is_floating
+from torch2grid_core.sources import dtype_named, is_floating, whole_shape
 from torch2grid_core.text import counted, visible
 
 Array = np.ndarray[Any, Any]
@@ -78,7 +78,7 @@ def _wrong(pair: Pair, delta: Delta, translation: Translation | None) -> tuple[s
         wrong = _other_layout(pair, translation)
         if wrong is not None:
             return wrong
-    return _shifted(pair, delta) if pair.a.ndim == 1 else None
+    return _shifted(pair, delta) if len(whole_shape(pair.a.shape)) == 1 else None
 
 
 def _in_order(pair: Pair, translation: Translation | None) -> Iterator[tuple[str, str]]:

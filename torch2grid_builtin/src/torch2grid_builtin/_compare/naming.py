@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from torch2grid_builtin._compare.forming import Forming
 from torch2grid_builtin._compare.forms import Form, Grouped, Index, Rotary, Rows, Transposed, Unfit, through
-from torch2grid_builtin._compare.match import Match, Pair, shared_prefix
+from torch2grid_builtin._compare.match import Match, Pair, computed_apart, match, shared_prefix
 from torch2grid_builtin._compare.names_file import Named
 from torch2grid_builtin._compare.sides import Part, Side, is_part
 from torch2grid_core import Checkpoint, LazyTensor, UsageError
@@ -73,6 +73,19 @@ def origins_of(pair: Pair, translation: Translation | None) -> tuple[Origin, Ori
     """What both tensors of *pair* are read from."""
     one, two = (translation.of_a, translation.of_b) if translation is not None else ({}, {})
     return one.get(pair.a.name, Origin(pair.a.name)), two.get(pair.b.name, Origin(pair.b.name))
+
+
+def matched(a: Checkpoint, b: Checkpoint, names: Sequence[Named] = ()) -> tuple[Match, Translation | None]:
+    """What belongs together: by the names alone, else under one set of names.
+
+    Raises ``UsageError`` where nothing of *names* is there, or two tensors would have one name.
+    """
+    found, translation = match(a, b), None
+    if names or (found.only_a and found.only_b):
+        translation = translated(a, b, found, names)
+    if translation is not None:
+        found = computed_apart(match(translation.a, translation.b))
+    return found, translation
 
 
 def translated(a: Checkpoint, b: Checkpoint, first: Match, names: Sequence[Named] = ()) -> Translation | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -39,7 +40,7 @@ def in_order(checkpoints: Sequence[Checkpoint], given: bool = False) -> Ordered:
         if not given:
             checkpoints = sorted(checkpoints, key=lambda each: (natural(PurePath(each.source).name), natural(each.source)))
         labels = tuple(short_names([each.source for each in checkpoints]))
-        said = "in the order given" if given else "ordered by name: neither the files nor their names state a step of each"
+        said = "in the order given" if given else f"ordered by name: {_why_by_name(checkpoints)}"
         return Ordered(tuple(checkpoints), tuple(map(float, range(len(labels)))), labels, said, SNAPSHOT)
     key, numbers, where = found
     ranked = sorted(zip(numbers, checkpoints, strict=True), key=lambda pair: pair[0])
@@ -67,6 +68,29 @@ def _named(checkpoints: Sequence[Checkpoint]) -> tuple[str, list[float], str] | 
     numbers = _distinct([None if each is None else float(each[1]) for each in found])
     key = keys.pop() if len(keys) == 1 else None
     return (key, numbers, "in their names") if key is not None and numbers else None
+
+
+def _why_by_name(checkpoints: Sequence[Checkpoint]) -> str:
+    """Why no steps order them: some have none, two have the same, names count unlike things, or nothing is called a step."""
+    named = [named_step(each.source) for each in checkpoints]
+    kinds = {each[0] for each in named if each is not None}
+    asked = [(key, [stated_step(each.metadata, key) for each in checkpoints], "in the files") for key in STEP_KEYS]
+    if len(kinds) == 1:
+        asked.append((next(iter(kinds)), [None if each is None else float(each[1]) for each in named], "in their names"))
+    key, numbers, where = max(
+        asked, key=lambda each: len(each[1]) - each[1].count(None)
+    )  # the first, where several are as good
+    known, total = [number for number in numbers if number is not None], len(numbers)
+    if len(known) == total:
+        step, often = Counter(known).most_common(1)[0]
+        return f"{often} of {total} checkpoints have {key} {step_text(step)} {where}"
+    if len(kinds) > 1 and len(known) < total - named.count(None):
+        return f"their names count unlike things: {', '.join(sorted(kinds))}"
+    if known:
+        return f"no {key} {where} for {total - len(known)} of {total} checkpoints"
+    if any(char.isdecimal() for each in checkpoints for char in PurePath(each.source).name):
+        return "neither the files nor their names call a number a step"
+    return "neither the files nor their names state a step"
 
 
 def _distinct(numbers: Sequence[float | None]) -> list[float]:

@@ -22,6 +22,7 @@ from torch2grid_builtin._views.matrices import matrix_of
 from torch2grid_core import Checkpoint, Grid, GridTransformer, LazyTensor, Need, Page, PluginManager, Settings, View
 from torch2grid_core.measures import Of, Raster, Summary, Transformed
 from torch2grid_core.pages import Bar, Heatmap, Table
+from torch2grid_core.sources import JointTensor
 from torch2grid_core.text import counted, human_count, percentage, shape_text, visible
 
 COLUMNS = ("Tensor", "Shape", "Dtype", "‖Δ‖/‖A‖", "Cosine", "Max |Δ|", "Changed%", "Stable rank", "What")
@@ -67,6 +68,8 @@ class PairPages(View):
         delta: Delta = results["delta"]
         if not (delta.changed or self.everything):
             return
+        assert isinstance(tensor, JointTensor)
+        members = dict(tensor.members)
         rows, columns = axis_names(tensor, results["a"])
         axes: dict[str, Any] = {"rows": rows, "columns": columns, **axis_indices(tensor)}
         shared = run.color_scale(results["a"], results["b"])
@@ -85,7 +88,7 @@ class PairPages(View):
         panels["histogram of Δ"] = plain_histogram(results["of d"], tensor.dtype, "Δ", "unchanged")
         yield Page(
             f"{tensor.name}_delta",
-            f"{tensor_title(tensor)} · {self._error(tensor.name, delta)}{_figures(delta)}",
+            f"{tensor_title(tensor, _dtypes(members[A], members[B]))} · {self._error(tensor.name, delta)}{_figures(delta)}",
             tuple(panels.values()),
             FOLDER,
             columns=2,
@@ -97,6 +100,11 @@ class PairPages(View):
         if self.quantised is None or name not in self.quantised.schemes:
             return ""
         return f"quantisation error, SNR {_decibels(self.quantised.decibels(delta))}, "
+
+
+def _dtypes(a: LazyTensor, b: LazyTensor) -> str:
+    """``float32``; of two, ``float32 → float16``."""
+    return b.dtype.name if a.dtype == b.dtype else f"{a.dtype.name} → {b.dtype.name}"
 
 
 def _decibels(value: float) -> str:
@@ -182,7 +190,7 @@ def comparison_table(comparison: Comparison, names: Names, top: int = 0, everyth
             stable = delta.rank.stable if delta.rank else None
             share = 100 * delta.changed / delta.weights if delta.weights else 0.0
             figures = (delta.relative, delta.cosine, delta.absmax, share, stable)
-        dtype = pair.b.dtype.name if pair.a.dtype == pair.b.dtype else f"{pair.a.dtype.name} → {pair.b.dtype.name}"
+        dtype = _dtypes(pair.a, pair.b)
         rows.append((_rank(delta), (visible(name), shape_text(pair.b.shape), dtype, *figures, "; ".join(texts))))
     rows.sort(key=lambda row: row[0])
     shown = [row for _, row in (rows[:top] if top else rows)]

@@ -97,7 +97,7 @@ def series_table(series: Series, words: Quantity, title: str) -> Page:
         if since:
             began = series.ordered.labels[since[name]] if name in since else ""
             bad = (int(track.nan[-1]), int(track.inf[-1]), began)
-        rows.append((visible(name), *ends, largest, "" if most is None else series.ordered.labels[most], *bad))
+        rows.append((visible(name), *ends, largest, series.ordered.labels[most] if most is not None and largest else "", *bad))
     formats = {
         **FORMATS,
         largest_of: ".3g",

@@ -20,20 +20,35 @@ _PRINTED = "json"  # the report, on stdout
 class Targets:
     """The outputs of one comparison.
 
-    pictures: takes pages. films: format → the file that takes the whole model in motion, by one of the formats in *moving*.
-    printed: JSON goes to stdout. drawn: pictures are wanted where nothing says which. whole: one file takes table and pictures.
-    only_table: one file takes the table.
+    pictures: takes pages. views: takes those of the drawing command's views, of which JSON makes files, too. films: format →
+    the file that takes the whole model in motion, by one of the formats in *moving*. printed: JSON goes to stdout, and nothing
+    else does. drawn: pictures are wanted where nothing says which. whole: one file takes table and pictures. only_table: one
+    file takes the table.
     """
 
     def __init__(
-        self, manager: PluginManager, settings: Settings, run: Settings, moving: Sequence[str] = (), *, chosen: bool = False
+        self,
+        manager: PluginManager,
+        settings: Settings,
+        run: Settings,
+        moving: Sequence[str] = (),
+        *,
+        chosen: bool = False,
+        views: bool = False,
     ) -> None:
-        """chosen: pages were asked for by name. Raises ``UsageError`` for what has no place in ``settings.output``."""
+        """chosen: pages were asked for by name; views: those of views.
+
+        Raises ``UsageError`` for what has no place in ``settings.output``.
+        """
+        chosen = chosen or views
         self.manager, self.run, self._renderer = manager, run, settings.renderer or ""
         target, formats = Path(settings.output), list(settings.format)
         own = "" if target.is_dir() else target.suffix.lower().removeprefix(".")
         self.printed = _PRINTED in formats and own != _PRINTED
         asked = [name for name in formats if not (name == _PRINTED and self.printed)]
+        if own == _DATA and views:
+            instead = "leave the views out, or give a folder: --output FOLDER --format csv"
+            raise UsageError(f"--output {without_secrets(settings.output)} takes the table of the comparison alone; {instead}")
         animated = own in moving and own == "gif"
         if animated and "://" in settings.output:
             raise UsageError(
@@ -49,7 +64,13 @@ class Targets:
         self._check([own] if animated else asked)
         place = target.parent if animated else settings.output
         forced = self._renderer if self._writes(still) or not self._writes([*films, *self._data]) else ""
-        self.pictures = Output(manager, place, run, formats=still, renderer="" if animated else forced, say=click.echo)
+        if self.printed and settings.output == "-" and (asked or chosen):
+            raise UsageError("--format json is the report on stdout, and --output - puts more there; give a folder")
+        self._say = _to_stderr if self.printed else click.echo
+        self.pictures = Output(manager, place, run, formats=still, renderer="" if animated else forced, say=self._say)
+        self.views = self.pictures
+        if self.printed and self.pictures.file is None:
+            self.views = self._beside(settings.output, formats=[*still, _PRINTED], renderer=forced)
         self.whole = self.pictures.prepare.combine and own != _PRINTED
         self.only_table = self.pictures.file is not None and own in (_DATA, _PRINTED) and not chosen
         self.drawn = not (animated or self.only_table) and (bool(still) or not formats)
@@ -90,7 +111,7 @@ class Targets:
             film.require_drawn()
 
     def _beside(self, target: Any, **options: Any) -> Output:
-        return Output(self.manager, target, self.run, say=click.echo, beside=self.pictures, **options)
+        return Output(self.manager, target, self.run, say=self._say, beside=self.pictures, **options)
 
     def _writes(self, formats: Iterable[str]) -> bool:
         """True where ``--renderer`` names what writes one of *formats*."""
@@ -106,3 +127,7 @@ class Targets:
             can = ", ".join(self._formats())
             told = f"--renderer {spec_name(self._renderer)} writes {can}, not {', '.join(asked)}"
             raise UsageError(f"{told}; ask with --format for what it writes")
+
+
+def _to_stderr(line: str) -> None:
+    click.echo(line, err=True)

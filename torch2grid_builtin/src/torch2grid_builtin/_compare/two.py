@@ -21,9 +21,9 @@ from torch2grid_builtin._compare.delta import (
 )
 from torch2grid_builtin._compare.equal import equal, roundings
 from torch2grid_builtin._compare.faults import Fault, faults_of, find_wrong, moved_wrong
-from torch2grid_builtin._compare.match import Match, Pair, computed_apart, in_shape_of, match
+from torch2grid_builtin._compare.match import Match, Pair, in_shape_of
 from torch2grid_builtin._compare.names_file import Named
-from torch2grid_builtin._compare.naming import Origin, Translation, origins_of, translated
+from torch2grid_builtin._compare.naming import Origin, Translation, matched, origins_of
 from torch2grid_builtin._compare.order import Names
 from torch2grid_builtin._compare.quantised import Quantised, quantised_of
 from torch2grid_builtin._forms import stacked
@@ -74,14 +74,8 @@ class Comparing:
         self.names = Names.of(a, b)
         self.origin = PageOrigin.of(a, b)
         self.stored = a, b
-        self.match: Match = match(a, b)
-        self.translation = None
-        if names or (self.match.only_a and self.match.only_b):
-            self.translation = translated(a, b, self.match, names)
-        if self.translation is not None:
-            a, b = self.translation.a, self.translation.b
-            self.match = computed_apart(match(a, b))
-        self.a, self.b = a, b
+        self.match, self.translation = matched(a, b, names)
+        self.a, self.b = (a, b) if self.translation is None else (self.translation.a, self.translation.b)
         pairs = {pair.name: pair for pair in self.match.pairs}
         origins = {name: origins_of(pair, self.translation) for name, pair in pairs.items()}
         stored = {name: (one.stored, two.stored) for name, (one, two) in origins.items()}
@@ -271,12 +265,16 @@ def describe(pair: Pair, delta: Delta) -> str:
         notes += delta.not_finite.changes(delta.weights)
         if delta.not_finite.first is not None:
             notes.append(f"first {_place_text(pair, delta.not_finite.first)}")
+    part = _one_taken(pair.b)
+    notes += part
+    within = rows > 1 and "".join(part).startswith("row")  # of one kernel, rows and columns are none of the whole
     stack = stacked(pair.b.name, pair.b.shape)
     one, several = ("matrix", "matrices") if stack is not None and len(stack.leading) == 1 else ("row", "rows")
-    if rows > 1 and delta.rows is not None and len(delta.rows) < rows:
+    if not within and rows > 1 and delta.rows is not None and len(delta.rows) < rows:
         notes.append(_units_text(pair.b, (one, several), delta.rows, 0))
-    elif stack is None and columns > 1 and delta.columns is not None and len(delta.columns) < columns:
-        notes.append(_units_text(pair.b, ("column", "columns"), delta.columns, 1))
+    elif not within and stack is None and columns > 1 and delta.columns is not None and len(delta.columns) < columns:
+        words = ("row", "rows") if _is_column(pair.b) else ("column", "columns")
+        notes.append(_units_text(pair.b, words, delta.columns, 1))
     elif delta.rank is not None and delta.rank.directions is not None and 4 * delta.rank.directions <= min(one_matrix(pair.b)):
         few = "1 direction holds" if delta.rank.directions == 1 else f"{delta.rank.directions} directions hold"
         notes.append(f"low rank: {few} 99.9 % of Δ{'' if stack is None else ' of each matrix'}")
@@ -299,6 +297,26 @@ def _index(tensor: LazyTensor, flat: int) -> list[int]:
     """The index of a weight of *tensor*, in the whole one where that is a part."""
     found = [int(each) for each in np.unravel_index(flat, tensor.shape)] if tensor.shape else []
     return found if tensor.taken is None else list(tensor.taken.index(found))
+
+
+def _one_taken(tensor: LazyTensor) -> list[str]:
+    """What a part is of the whole where it is one of several: ``row 321 of 1,000``, a column, or a matrix of a stack."""
+    whole, places = (tensor.taken.shape, tensor.taken.kept) if tensor.taken is not None else ((), ())
+    stack = stacked(tensor.name, whole)
+    words: tuple[str, ...] = ("row", "column") if len(whole) == 2 else ("row",) if len(whole) > 2 else ()
+    words = words if stack is None else ("matrix",) if len(stack.leading) == 1 else ()
+    singles = zip(words, places, whole, strict=False)
+    return [f"{word} {place[0]} of {length:,}" for word, place, length in singles if len(place) == 1 < length]
+
+
+def _is_column(tensor: LazyTensor) -> bool:
+    """True for one column of a matrix: what it holds, its 2-D form has as one row."""
+    return (
+        tensor.taken is not None
+        and tensor.ndim == 1
+        and len(tensor.taken.shape) == 2
+        and isinstance(tensor.taken.places[0], range)
+    )
 
 
 def _units_text(tensor: LazyTensor, words: tuple[str, str], units: Sequence[int], axis: int) -> str:

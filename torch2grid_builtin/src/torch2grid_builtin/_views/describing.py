@@ -27,12 +27,15 @@ def placed_name(tensor: LazyTensor) -> str:
     return visible(tensor.name) + ("" if tensor.taken is None else str(tensor.taken))
 
 
-def tensor_title(tensor: LazyTensor) -> str:
-    """Name, original shape and dtype, and how the numbers were stored where that is not how they are read."""
+def tensor_title(tensor: LazyTensor, dtype: str = "") -> str:
+    """Name, original shape and dtype, and how the numbers were stored where that is not how they are read.
+
+    dtype: what is said of it, where the tensor is computed from others.
+    """
     shape = shape_text(tensor.shape)
     if tensor.taken is not None:
         shape += f" of {shape_text(tensor.taken.shape)}"
-    facts = [placed_name(tensor), shape, tensor.dtype.name]
+    facts = [placed_name(tensor), shape, dtype or tensor.dtype.name]
     return " · ".join([*facts, visible(tensor.note)] if tensor.note else facts)
 
 
