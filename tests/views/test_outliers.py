@@ -385,6 +385,18 @@ def test_what_pruning_left_does_not_stick_out(of, kept):
     assert lines <= tensors / 100
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 20, 31])
+def test_rows_that_changed_are_the_rows_that_are_listed(count):
+    """A few of them are outliers, and more, one weight of each, are listed though all of them are alike."""
+    rng = np.random.default_rng(count)
+    arrays = {f"layers.{layer}.fc.weight": np.zeros((64, 64)) for layer in range(6)}
+    places = rng.permutation(64)[:count]
+    arrays["layers.3.fc.weight"][places, 5] = 1
+    units = [line for line in tables_of(arrays, Outliers(count=count + 1))[1] if line["Unit"] == "row"]
+    assert {(line["Layer Name"], line["Index"]) for line in units} == {("layers.3.fc.weight", int(each)) for each in places}
+    assert {line["Outlier"] for line in units} == {"yes" if count <= 64 // 32 else ""}
+
+
 @pytest.mark.parametrize("count", [7, 9, 12, 20, 30])
 @pytest.mark.parametrize("factor", [8, 50])
 def test_rows_that_hide_one_another_are_the_first_lines(count, factor):
@@ -615,8 +627,10 @@ def test_siblings_by_ratio():
     assert z_of_siblings([0.0, 0.0, 0.0, 1.0]) == (0.0, [0.0, 0.0, 0.0, math.inf])
     assert z_of_siblings([0.0] * 4) == (0.0, [0.0] * 4)
     median, z = z_of_siblings([0.0] * 6 + [2.0, 2.0, 4.0])  # part of a model was trained: its layers are compared
-    assert (median, z[:8]) == (0.0, [0.0] * 8)
+    assert (median, z[:8]) == (2.0, [0.0] * 8)
     assert z[8] == pytest.approx(math.log(2) / 0.04)
+    assert z_of_siblings([0.0] * 4 + [1.0] * 4) == (1.0, [0.0] * 8)  # neither half is the usual one
+    assert z_of_siblings([0.0] * 3 + [1.0] * 4)[1] == [-math.inf] * 3 + [0.0] * 4
     assert z_of_siblings([1.0, 1.0, 0.0])[1] == [0.0, 0.0, -math.inf]
     with_noise = z_of_siblings([1.0, 1.1, 0.9, 1.2, 0.8, 1.05], least=0.5)[1]
     assert max(map(abs, with_noise)) < 0.5

@@ -174,7 +174,9 @@ class Outliers(View):
             figures = np.where(is_beyond, scores.argmax(axis=0), ratios.argmax(axis=0))  # that which says more
             ratio = np.take_along_axis(ratios, figures[None], axis=0)[0]
             largest = np.argsort(-ratio, kind="stable")[: self._shown]
-            kept = np.union1d(np.flatnonzero(is_beyond), largest[(ratio[largest] > 1) & (ratio[largest] >= least)])
+            # Of units that are alike none is large; and where half of them are 0, any other is, if it is the median of these.
+            is_large = ((ratio > 1) | ((ratio > 0) & (2 * np.count_nonzero(absmax) <= len(absmax))))[largest]
+            kept = np.union1d(np.flatnonzero(is_beyond), largest[is_large & (ratio[largest] >= least)])
             for place in kept.tolist():
                 figure = int(figures[place])
                 (unit,) = in_whole(tensor, (place,), axis)

@@ -205,17 +205,20 @@ def _quantile(ordered: Array, level: float) -> float:
 def z_of_siblings(values: Sequence[float], least: float = 0.0) -> tuple[float, list[float]]:
     """(median, z of each) of figures of layers, none negative, by their logarithms: half counts as much as double.
 
-    The spread of the logarithms is 1.4826·MAD, corrected for few numbers, and at least 0.04 or *least*. A figure of 0 among
-    others that have a median is −Inf. Where that is 0, too, those of 0 have a z of 0; of the others, one, or one in eight, is
-    Inf, and more than that are compared with one another.
+    The spread of the logarithms is 1.4826·MAD, corrected for few numbers, and at least 0.04 or *least*. Figures of 0, fewer
+    than half, are −Inf. Where half or more are 0, these have a z of 0; of the others, one, or one in eight, is Inf, and more
+    than that are compared with one another alone.
     """
     given = np.asarray(values, dtype=np.float64)
-    median = float(np.median(given))
-    if median <= 0:
-        scores, others = np.zeros(len(given)), np.flatnonzero(given)
-        few = len(others) <= max(1, len(given) // _FAR)
-        scores[others] = math.inf if few else z_of_siblings(given[others].tolist(), least)[1]
+    others = np.flatnonzero(given)
+    if 2 * len(others) <= len(given):
+        scores, median = np.zeros(len(given)), 0.0
+        if len(others) <= max(1, len(given) // _FAR):
+            scores[others] = math.inf
+        else:
+            median, scores[others] = z_of_siblings(given[others].tolist(), least)
         return median, scores.tolist()
+    median = float(np.median(given))
     with np.errstate(divide="ignore"):
         logs = np.log(given / median)
     distances = np.abs(logs)
