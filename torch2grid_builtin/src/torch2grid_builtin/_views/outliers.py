@@ -171,6 +171,8 @@ class Outliers(View):
             ratios = np.where(np.isfinite(sizes) & (medians > 0), sizes / np.where(medians > 0, medians, 1.0), 0.0)
             beyond = limit(self.z, len(absmax))
             is_beyond = scores.max(axis=0) > beyond
+            if not is_beyond.any() and ratios.max() < least:
+                continue
             figures = np.where(is_beyond, scores.argmax(axis=0), ratios.argmax(axis=0))  # that which says more
             ratio = np.take_along_axis(ratios, figures[None], axis=0)[0]
             largest = np.argsort(-ratio, kind="stable")[: self._shown]
