@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,36 @@ def test_outliers_of_a_of_b_and_of_what_changed(folder: Path) -> None:
     index = json.loads((folder / "out" / "index.json").read_text())["files"]
     assert [*index] == ["a/outliers_overview.png", "b/outliers_overview.png", "delta/outliers_overview.png"]
     assert index["delta/outliers_overview.png"]["title"] == "Δ: Outliers of b.safetensors − a.safetensors"
+
+
+_FULL = "layers.4.fc.weight"
+_PLANTED = {  # where the change is, and the first lines of the tables that tell it, of Δ
+    "weight": (np.s_[9, 7], {0: (_FULL, "[9, 7]"), 1: (_FULL, "row", "9"), 2: (_FULL, "std")}),
+    "column": (np.s_[:, 7], {1: (_FULL, "column", "7"), 2: (_FULL, "std")}),
+    "row": (np.s_[9], {1: (_FULL, "row", "9"), 2: (_FULL, "std")}),
+    "layer": (..., {2: (_FULL, "std")}),
+    "NaN": (np.s_[9, 7], {0: (_FULL, "[9, 7]", "nan")}),
+}
+
+
+@pytest.mark.parametrize("planted", _PLANTED)
+def test_the_only_change_is_the_first_line_of_what_changed(tmp_path: Path, planted: str) -> None:
+    random = np.random.default_rng(6)
+    state = {f"layers.{each}.fc.weight": random.standard_normal((64, 48)).astype(np.float32) * 0.02 for each in range(6)}
+    save_file(state, tmp_path / "a.safetensors")
+    place, expected = _PLANTED[planted]
+    state[_FULL] = state[_FULL].copy()
+    state[_FULL][place] *= np.nan if planted == "NaN" else 8
+    save_file(state, tmp_path / "b.safetensors")
+    done = torch2grid("compare", "a.safetensors", "b.safetensors", "--outliers", "-q", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    lines = done.stdout.partition("\nΔ: Outliers of b.safetensors − a.safetensors\n")[2].splitlines()
+    starts = [place + 3 for place, line in enumerate(lines) if line.startswith(("Largest", "Rows and", "Layers beside"))]
+    for table, cells in expected.items():
+        words = re.split(r"\s{2,}", lines[starts[table]].strip())
+        assert tuple(words[: len(cells)]) == cells
+        assert words[-1] == ("1 NaN" if planted == "NaN" else "yes")
+    assert not [line for line in lines if line.startswith("layers.") and not line.startswith(_FULL)]
 
 
 def test_values_of_a_part_and_their_change(folder: Path) -> None:

@@ -326,6 +326,93 @@ def test_random_models_have_at_most_one_line_for_a_hundred_tensors(kind):
     assert lines <= tensors / 100
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.integers(0, 2**32 - 1), st.sampled_from(["weight", "vector", "row", "column", "layer"]))
+def test_the_only_change_is_the_first_line_and_nothing_that_did_not_change_has_one(data, seed, planted):
+    """Of a difference that is 0 elsewhere, whatever the shapes, the place and the size of what changed."""
+    rng = np.random.default_rng(seed)
+    layers, rows, columns = (data.draw(st.integers(*range_)) for range_ in ((3, 9), (16, 90), (16, 90)))
+    arrays = {f"layers.{layer}.fc.weight": np.zeros((rows, columns)) for layer in range(layers)}
+    arrays |= {f"layers.{layer}.norm.weight": np.zeros(rows) for layer in range(layers)}
+    layer, row, column = (int(rng.integers(each)) for each in (layers, rows, columns))
+    name = f"layers.{layer}.{'norm' if planted == 'vector' else 'fc'}.weight"
+    place = {"weight": (row, column), "vector": row, "row": row, "column": np.s_[:, column], "layer": ...}[planted]
+    arrays[name][place] = rng.choice([-1, 1]) * rng.uniform(0.5, 1, arrays[name][place].shape) * 10.0 ** rng.integers(-9, 9)
+    weights, units, found = tables_of(arrays)
+    assert {line["Layer Name"] for table in (weights, units, found) for line in table} == {name}
+    assert all(line["Weight"] for line in weights)
+    (line,) = found
+    assert (line["Figure"], line["Median of siblings"], line["z"], line["Outlier"]) == ("std", 0, math.inf, "yes")
+    if planted in ("weight", "vector"):
+        (line,) = weights
+        assert (line["Index"], line["Outlier"]) == (f"[{row}]" if planted == "vector" else f"[{row}, {column}]", "yes")
+        assert [(each["Unit"], each["Index"]) for each in units] == (planted == "weight") * [("row", row), ("column", column)]
+        assert all(each["Outlier"] == "yes" for each in units)
+    elif planted == "layer":
+        assert not outliers(weights)
+        assert not outliers(units)
+    else:
+        assert (units[0]["Unit"], units[0]["Index"]) == (planted, {"row": row, "column": column}[planted])
+        assert outliers(units) == units[:1]
+    layers_panel, *bars = draw(Outliers(), arrays)["outliers_overview"].panels
+    beyond = np.argwhere(layers_panel.grid.values > layers_panel.scale.high).tolist()
+    assert [[layer, name] for layer, name in beyond] == [[layer, int(planted == "vector")]]
+    assert np.count_nonzero(layers_panel.grid.values) == 1
+    assert all(text == "z = ∞" for bar in bars if isinstance(bar, Bar) for text in bar.flags.values())
+
+
+@pytest.mark.parametrize(
+    ("of", "kept"), [("weights", 0.5), ("weights", 0.1), ("weights", 0.01), ("rows", 0.5), ("rows", 0.1), ("columns", 0.1)]
+)
+def test_what_pruning_left_does_not_stick_out(of, kept):
+    """Unless it is hardly anything: of so few there is no telling what is usual."""
+    lines, tensors = 0, 0
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        shapes = [(300, 200), (200, 300), (64, 64, 3, 3), (120, 90)]
+        names = [(f"layers.{layer}.{place}.weight", shape) for layer in range(6) for place, shape in enumerate(shapes)]
+        arrays = {name: rng.normal(0, 0.02, shape) for name, shape in names}
+        for array in arrays.values():
+            if of == "weights":
+                array *= rng.random(array.shape) < kept
+            else:
+                axis = ("rows", "columns").index(of)
+                length = array.shape[axis]
+                gone = rng.permutation(length)[round(length * kept) :]
+                np.moveaxis(array, axis, 0)[gone] = 0
+        lines += sum(len(outliers(table)) for table in tables_of(arrays))
+        tensors += len(arrays)
+    assert lines <= tensors / 100
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 20, 31])
+def test_rows_that_changed_are_the_rows_that_are_listed(count):
+    """A few of them are outliers, and more, one weight of each, are listed though all of them are alike."""
+    rng = np.random.default_rng(count)
+    arrays = {f"layers.{layer}.fc.weight": np.zeros((64, 64)) for layer in range(6)}
+    places = rng.permutation(64)[:count]
+    arrays["layers.3.fc.weight"][places, 5] = 1
+    units = [line for line in tables_of(arrays, Outliers(count=count + 1))[1] if line["Unit"] == "row"]
+    assert {(line["Layer Name"], line["Index"]) for line in units} == {("layers.3.fc.weight", int(each)) for each in places}
+    assert {line["Outlier"] for line in units} == {"yes" if count <= 64 // 32 else ""}
+
+
+@pytest.mark.parametrize("count", [7, 9, 12, 20, 30])
+@pytest.mark.parametrize("factor", [8, 50])
+def test_rows_that_hide_one_another_are_the_first_lines(count, factor):
+    """Too many to be outliers: they are listed by their size, beside the median row."""
+    rng = np.random.default_rng(count)
+    arrays = {f"layers.{layer}.fc.weight": rng.normal(0, 0.02, (64, 64)) for layer in range(6)}
+    places = rng.permutation(64)[:count]
+    arrays["layers.3.fc.weight"][places] *= factor
+    units = tables_of(arrays, Outliers(count=count))[1]
+    assert {(line["Layer Name"], line["Unit"], line["Index"]) for line in units} == {
+        ("layers.3.fc.weight", "row", int(place)) for place in places
+    }
+    ratios = [line["Of median"] for line in units if not line["Outlier"]]
+    assert ratios == sorted(ratios, reverse=True)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
@@ -506,7 +593,7 @@ def test_spreads_are_the_std_of_normal_numbers():
     assert math.isclose(median, 3, rel_tol=0.01)
     assert math.isclose(spread, 0.5, rel_tol=0.05)
     assert 5 < reach / spread < 8  # the largest of so many normal numbers is beyond 5.5 in one case of a hundred
-    z = z_of_units(values)
+    _, z = z_of_units(values)
     assert math.isclose(float(np.std(z)), 1, rel_tol=0.05)
 
 
@@ -515,27 +602,35 @@ def test_spreads_are_the_std_of_normal_numbers():
 def test_one_unit_cannot_change_the_spread(count, seed, size, factor):
     sizes = np.random.default_rng(seed).uniform(0.9, 1.1, count) * size
     sizes[0] *= factor
-    z = z_of_units(sizes)
+    _, z = z_of_units(sizes)
     assert int(np.argmax(z)) == 0
     assert z[0] >= 0.9 * (0.9 * factor - 1.1) / (1.4826 * 0.1 + 0.1)
-    np.testing.assert_allclose(z, z_of_units(sizes * 8), rtol=1e-9, atol=1e-9)  # whatever the unit of measurement
+    np.testing.assert_allclose(z, z_of_units(sizes * 8)[1], rtol=1e-9, atol=1e-9)  # whatever the unit of measurement
 
 
 def test_units_that_are_all_the_same_or_zero_or_not_finite():
-    assert z_of_units(np.zeros(20)).tolist() == [0.0] * 20
-    assert z_of_units(np.ones(20)).tolist() == [0.0] * 20
-    assert z_of_units(np.full(3, np.nan)).tolist() == [0.0] * 3
-    sizes = np.array([*[0.0] * 19, 1.0])
-    assert int(np.argmax(z_of_units(sizes))) == 19
+    assert z_of_units(np.zeros(20))[1].tolist() == [0.0] * 20
+    assert z_of_units(np.ones(20))[1].tolist() == [0.0] * 20
+    assert z_of_units(np.full(3, np.nan))[1].tolist() == [0.0] * 3
+    median, z = z_of_units(np.array([*[0.0] * 19, 1.0]))
+    assert (median, z.tolist()) == (0.0, [*[0.0] * 19, math.inf])
+    median, z = z_of_units(np.array([*[0.0] * 15, *[1.0] * 4, 9.0]))  # those that are left, among themselves
+    assert (median, z[15:].tolist()) == (1.0, [*[0.0] * 4, 160.0])
     ill = np.array([*[1.0] * 19, 9.0, np.nan, np.inf])
-    assert z_of_units(ill)[-3:].tolist() == [160.0, 0.0, 0.0]
+    assert z_of_units(ill)[1][-3:].tolist() == [160.0, 0.0, 0.0]
 
 
 def test_siblings_by_ratio():
     median, z = z_of_siblings([2.0, 2.0, 2.0, 4.0, 1.0])
     assert median == 2
     assert z[3] == -z[4] == pytest.approx(math.log(2) / 0.04)
-    assert z_of_siblings([0.0, 0.0, 0.0, 1.0]) == (0.0, [0.0] * 4)
+    assert z_of_siblings([0.0, 0.0, 0.0, 1.0]) == (0.0, [0.0, 0.0, 0.0, math.inf])
+    assert z_of_siblings([0.0] * 4) == (0.0, [0.0] * 4)
+    median, z = z_of_siblings([0.0] * 6 + [2.0, 2.0, 4.0])  # part of a model was trained: its layers are compared
+    assert (median, z[:8]) == (2.0, [0.0] * 8)
+    assert z[8] == pytest.approx(math.log(2) / 0.04)
+    assert z_of_siblings([0.0] * 4 + [1.0] * 4) == (1.0, [0.0] * 8)  # neither half is the usual one
+    assert z_of_siblings([0.0] * 3 + [1.0] * 4)[1] == [-math.inf] * 3 + [0.0] * 4
     assert z_of_siblings([1.0, 1.0, 0.0])[1] == [0.0, 0.0, -math.inf]
     with_noise = z_of_siblings([1.0, 1.1, 0.9, 1.2, 0.8, 1.05], least=0.5)[1]
     assert max(map(abs, with_noise)) < 0.5

@@ -94,7 +94,7 @@ class ScaledUnits(Rule):
             if not second > 0 or norms[unit] < self.gap * second:
                 continue
             median = float(np.median(norms[norms > 0]))  # of a layer whose units are mostly dead, of those that live
-            if z_of_units(norms)[unit] < limit(self.z, len(norms)):
+            if z_of_units(norms[norms > 0])[1].max() < limit(self.z, len(norms)):
                 continue
             with np.errstate(all="ignore"):
                 peaks = absmax / norms  # of one large weight, that is 1

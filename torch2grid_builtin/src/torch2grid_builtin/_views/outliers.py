@@ -14,7 +14,14 @@ from torch2grid_builtin._compare.figures import kind_across, kind_and_layer, lay
 from torch2grid_builtin._forms import stacked
 from torch2grid_builtin._rules.about import weights as weights_of
 from torch2grid_builtin._views.describing import formats_of, source_name
-from torch2grid_builtin._views.robust import limit, reach_of_units, spread_of_weights, z_of_siblings, z_of_units
+from torch2grid_builtin._views.robust import (
+    limit,
+    reach_of_units,
+    spread_of_weights,
+    z_of,
+    z_of_siblings,
+    z_of_units,
+)
 from torch2grid_builtin._views.stacks import Matrix, apart, joined, matrices
 from torch2grid_builtin._views.units import in_whole, is_figure
 from torch2grid_core import Checkpoint, LazyTensor, Page, Settings, View
@@ -80,6 +87,8 @@ class Outliers(View):
         matched = [part for tensor in judged for part in parts[tensor.name] if _is_matrix(part.tensor)]
         units = self._units([(part.tensor, part.of(results, "profile")) for part in matched])
         layers = list(_layers((part for tensor in learned for part in parts[tensor.name]), results, self.z))
+        units.sort(key=_by_ratio)
+        unlike = sorted((each for each in layers if each.z), key=_by_z)
         found.sort(key=_by_size)
         room = max(self.count - len(lost), 0)
         weights = [*lost, *found[:room]]
@@ -87,8 +96,8 @@ class Outliers(View):
         text = f"Largest weights: {_beyond(found, room, self.z, lost, cut)}{_larger(found, room)}"
         tables = (
             _table(WEIGHTS, weights, text),
-            _table(UNITS, _first(units, self.count), f"Rows and columns: {_beyond(units, self.count, self.z)}"),
-            _table(LAYERS, _first(layers, self.count), f"Layers beside their siblings: {_beyond(layers, self.count, self.z)}"),
+            _table(UNITS, units[: self.count], f"Rows and columns: {_beyond(units, self.count, self.z)}"),
+            _table(LAYERS, unlike[: self.count], f"Layers beside their siblings: {_beyond(layers, self.count, self.z)}"),
         )
         title = run.title or f"Outliers of {source_name(checkpoint)}"
         about = {"tensors": list(checkpoint)}
@@ -97,7 +106,7 @@ class Outliers(View):
         panels = (
             _map(layers, self.z),
             _bars(weights, "Largest weights", self.z),
-            _bars(_first(units, _BARS), "Rows and columns", self.z),
+            _bars(units, "Rows and columns", self.z),
         )
         yield Page("outliers_overview", title, panels, about=about, panel_names=(names[2], *names[:2]))
 
@@ -113,35 +122,41 @@ class Outliers(View):
         largest_of_all = np.zeros(0)  # |w| of as many as are shown
         for tensor in tensors:
             summary, kept = summaries[tensor.name], largest[tensor.name]
-            if not summary.finite:
+            if not summary.finite or summary.min == summary.max:
                 continue
             median, spread, reach = spread_of_weights(summary, len(tensors))
-            if not spread:
-                continue
             beyond = limit(self.z, summary.finite)
-            away = (kept.values - median) / spread
+            away = z_of(kept.values, median, spread)
             sizes = np.abs(kept.values)
             largest_of_all = -np.sort(-np.append(largest_of_all, sizes))[: self.count]
-            for rank in np.flatnonzero((np.abs(away) > beyond) | (sizes >= largest_of_all[-1])).tolist():
+            largest_of_all = largest_of_all[largest_of_all > 0]
+            least = largest_of_all[-1] if len(largest_of_all) else math.inf
+            for rank in np.flatnonzero((np.abs(away) > beyond) | (sizes >= least)).tolist():
                 index = _index(tensor, int(kept.indices[rank]))
                 cells = (index, float(kept.values[rank]), spread)
-                line = _Found(tensor.name, cells, float(away[rank]), beyond, index, rank=rank + 1, judged=is_judged)
-                found.append(replace(line, tail=reach / spread))
+                line = _Found(tensor.name, cells, float(away[rank]), beyond, index, rank=rank + 1)
+                # Whatever the tails of such tensors are, what is alone among equal numbers is in none.
+                found.append(replace(line, judged=is_judged or not spread, tail=reach / spread if spread else 0.0))
         return found
 
     def _units(self, profiles: Sequence[tuple[LazyTensor, UnitProfile]]) -> list[_Found]:
-        """The units of the tensors that are outliers, or may be among the first of the model."""
+        """The units of the tensors that are beyond z, or may be among the first of the model by their size."""
         found: list[_Found] = []
-        highest = np.zeros(0)  # the z of as many as are shown
+        highest = np.zeros(0)  # the ratios of as many as are shown
         for tensor, profile in profiles:
-            least = float(highest[-1]) if len(highest) == max(self.count, _BARS) else 0.0
+            least = float(highest[-1]) if len(highest) == self._shown else 0.0
             more = self._units_of(tensor, profile, least, len(profiles))
-            highest = -np.sort(-np.append(highest, [each.z for each in more]))[: max(self.count, _BARS)]
+            highest = -np.sort(-np.append(highest, [each.ratio for each in more]))[: self._shown]
             found += more
         return found
 
+    @property
+    def _shown(self) -> int:
+        """Of how many lines the first rows and columns are in the table or on the page."""
+        return max(self.count, _BARS)
+
     def _units_of(self, tensor: LazyTensor, profile: UnitProfile, least: float, matrices: int) -> list[_Found]:
-        """The units of one of so many *matrices* that are beyond z, or among its first *count* and not below *least*."""
+        """The units of one of so many *matrices* that are beyond z, or among its first by a ratio not below *least*."""
         found = []
         names = ("row", "column") if tensor.ndim == 2 else ("output channel", "input channel")
         sides = zip(
@@ -150,24 +165,27 @@ class Outliers(View):
         for axis, (name, absmax, norm) in enumerate(sides):
             if absmax is None or norm is None or len(absmax) < _UNITS:
                 continue
-            scores = np.stack([z_of_units(absmax), z_of_units(norm)])
-            best = scores.max(axis=0)
+            sizes = np.stack([absmax, norm])
+            judged = [z_of_units(absmax), z_of_units(norm)]
+            medians, scores = np.array([[median] for median, _ in judged]), np.stack([z for _, z in judged])
+            ratios = np.where(np.isfinite(sizes) & (medians > 0), sizes / np.where(medians > 0, medians, 1.0), 0.0)
             beyond = limit(self.z, len(absmax))
-            if best.max() < min(least, beyond):
+            is_beyond = scores.max(axis=0) > beyond
+            if not is_beyond.any() and ratios.max() < least:
                 continue
-            medians = [
-                float(np.median(sizes[np.isfinite(sizes)])) if np.isfinite(sizes).any() else 0.0 for sizes in (absmax, norm)
-            ]
-            kept = max(self.count, _BARS, int(np.count_nonzero(best > beyond)))
-            for place in np.argsort(-best, kind="stable")[:kept].tolist():
-                if best[place] <= 0 or best[place] < min(least, beyond):
-                    break
-                figure = int(scores[1, place] > scores[0, place])
-                value, median = float((absmax, norm)[figure][place]), medians[figure]
+            figures = np.where(is_beyond, scores.argmax(axis=0), ratios.argmax(axis=0))  # that which says more
+            ratio = np.take_along_axis(ratios, figures[None], axis=0)[0]
+            largest = np.argsort(-ratio, kind="stable")[: self._shown]
+            # Of units that are alike none is large; and where half of them are 0, any other is, if it is the median of these.
+            is_large = ((ratio > 1) | ((ratio > 0) & (2 * np.count_nonzero(absmax) <= len(absmax))))[largest]
+            kept = np.union1d(np.flatnonzero(is_beyond), largest[is_large & (ratio[largest] >= least)])
+            for place in kept.tolist():
+                figure = int(figures[place])
                 (unit,) = in_whole(tensor, (place,), axis)
-                cells = (name, unit, float(absmax[place]), float(norm[place]), value / median if median else None)
-                line = _Found(tensor.name, cells, float(best[place]), beyond, f"{name} {unit}")
-                found.append(replace(line, among=((absmax, norm)[figure], matrices)))
+                of_median = float(ratio[place]) if medians[figure, 0] else None
+                cells = (name, unit, float(absmax[place]), float(norm[place]), of_median)
+                line = _Found(tensor.name, cells, float(scores[figure, place]), beyond, f"{name} {unit}")
+                found.append(replace(line, among=(sizes[figure], matrices)))
         return found
 
 
@@ -202,6 +220,11 @@ class _Found:
         return abs(float(self.cells[1]))
 
     @property
+    def ratio(self) -> float:
+        """The size of a unit over the median of its kind, Inf where that is 0."""
+        return math.inf if self.cells[4] is None else float(self.cells[4])
+
+    @property
     def beyond(self) -> bool:
         return abs(self.z) > self.limit
 
@@ -221,14 +244,20 @@ class _Found:
         return (self.tensor, *self.cells, z, limit, self.note or ("yes" if self.outlier else ""))
 
 
-def _first(found: Iterable[_Found], count: int) -> list[_Found]:
-    """The *count* that stick out most, outliers before what is not judged; equal ones in the order of the model."""
-    return sorted(found, key=lambda each: (not each.outlier, -abs(each.z)))[:count]
+def _by_z(found: _Found) -> tuple[bool, float]:
+    """Sorts layers: outliers, then the others by how far they stick out; equal ones are in the order of the model."""
+    return not found.outlier, -abs(found.z)
 
 
-def _by_size(found: _Found) -> tuple[bool, bool, bool, float]:
+def _by_ratio(found: _Found) -> tuple[bool, bool, float, float]:
+    """Sorts units: outliers and what else is beyond z, by how far they stick out; then by the ratio to the median; by |max|."""
+    return not found.outlier, not found.beyond, -found.z if found.beyond else -found.ratio, -found.cells[2]
+
+
+def _by_size(found: _Found) -> tuple[bool, bool, bool, float, float]:
     """Sorts weights: outliers and what else is beyond z, by how far they stick out; then matrices before vectors, by |w|."""
-    return not found.outlier, not found.beyond, not found.judged, -abs(found.z) if found.beyond else -found.size
+    by_z = -abs(found.z) if found.beyond else 0.0
+    return not found.outlier, not found.beyond, not found.judged, by_z, -found.size
 
 
 def _table(columns: tuple[str, ...], found: Sequence[_Found], title: str) -> Table:
@@ -353,10 +382,10 @@ def _map(layers: Sequence[_Found], z: float) -> Heatmap | Text:
 def _bars(found: Sequence[_Found], title: str, z: float) -> Bar | Text:
     shown = found[:_BARS]
     if not shown:
-        return Text(f"{title}: no matrix and no kernel here has {_SIDE} rows and columns or more.")
+        return Text(f"{title}: none is larger than another, or no matrix and no kernel has {_SIDE} rows and columns or more.")
     labels = tuple(f"{visible(each.tensor)} {each.place}{_why_not(each)}".rstrip() for each in shown)
     values = np.array([each.cells[1] if each.note else abs(each.z) for each in shown], dtype=np.float64)
-    flags = {place: each.note.partition(",")[0] for place, each in enumerate(shown) if each.note}
+    flags = {place: each.note.partition(",")[0] or "z = ∞" for place, each in enumerate(shown) if math.isinf(each.z)}
     return Bar(labels, values, title=title, ylabel="|z|", marks={"outlier": z}, flags=flags)
 
 

@@ -57,6 +57,14 @@ class _Tail:
         """Those of *shares* of *count* numbers whose quantiles none that stick out move."""
         return [share for share in shares if count * share >= self.beyond + count // self.share]
 
+    def are_others(self, count: int, zeros: int) -> bool:
+        """True where most of *count* numbers are 0, and the others are too many to stick out: they are judged among themselves.
+
+        So are the weights that pruning left. A few that alone were changed are not: they stand beside zeros without a spread.
+        """
+        few = max(1, min(_TOGETHER, count // (8 * self.near)), count // self.share)
+        return 2 * zeros >= count and count - zeros > few
+
 
 _WEIGHTS, _UNITS = _Tail(8, 500, 16), _Tail(4, 64, 4)
 
@@ -66,11 +74,12 @@ def spread_of_weights(found: Distribution, tensors: int = 1) -> tuple[float, flo
 
     The spread is the largest of the distances from the median to the quantiles of ``_TAILS`` on either side, each in units of
     the same distance of a standard normal distribution: a long tail widens it, weights that stand alone do not. Where most
-    weights are 0, it is that of the others. The reach is that of the longer tail: the distance from the median that a weight of
-    any of the tensors is beyond in one model of a hundred.
+    weights are 0, it is that of the others, and 0 where these are few. Where all but a few have one other value, it is 5 % of
+    that. The reach is that of the longer tail: the distance from the median that a weight of any of the tensors is beyond in
+    one model of a hundred.
     """
     count = found.finite
-    number = count if 2 * found.zeros < count else max(count - found.zeros, 1)
+    number = count - found.zeros if _WEIGHTS.are_others(count, found.zeros) else count
     tails = _WEIGHTS.steady(number, _TAILS) or [_TAILS[0]]
     rate = _RATE / (2 * tensors)
     ranks, steps = _tests(_WEIGHTS, number, rate)
@@ -80,7 +89,7 @@ def spread_of_weights(found: Distribution, tensors: int = 1) -> tuple[float, flo
     median, *ends = found.quantiles([0.5, *levels, *(1 - levels)])
     sides = np.abs(np.reshape(ends, (2, -1)) - median)
     near, inner, outer = np.split(sides, [len(tails), len(tails) + ranks.size], axis=1)
-    spread = float((near / [_NORMAL.inv_cdf(1 - tail) for tail in tails]).max()) or found.std
+    spread = float((near / [_NORMAL.inv_cdf(1 - tail) for tail in tails]).max()) or _ALIKE * abs(float(median))
     reaches = [max(_reach(side.reshape(ranks.shape), steps) for side in inner), _LONGEST * spread]
     if last:
         steps = np.array(math.log(behind / rate) / math.log(_FAR))
@@ -88,19 +97,26 @@ def spread_of_weights(found: Distribution, tensors: int = 1) -> tuple[float, flo
     return float(median), spread, min(reaches)
 
 
-def z_of_units(sizes: Array) -> Array:
-    """z of each of *sizes* (|max| or norm of rows or columns, 1-D); 0 of those that are not finite.
+def z_of(numbers: Array, median: float, spread: float) -> Array:
+    """(numbers − median) / spread; where the spread is 0, ±Inf of what is not the median."""
+    away = numbers - median
+    if spread:
+        found: Array = away / spread
+    else:
+        found = np.where(away == 0, 0.0, np.copysign(math.inf, away))
+    return found
+
+
+def z_of_units(sizes: Array) -> tuple[float, Array]:
+    """(median, z of each) of *sizes* (|max| or norm of rows or columns, 1-D); z is 0 of those that are not finite.
 
     The spread is the largest of 1.4826·MAD, the distances from the median to the quantiles of ``_UPPER`` in units of the
-    normal distribution, and 5 % of the median. Where more than half of *sizes* are 0, it is that of the others.
+    normal distribution, and 5 % of the median. Where half of *sizes* are 0, both are of the others, and 0 where these are
+    few.
     """
-    values = _of_units(sizes)
-    if not len(values):
-        return np.zeros(len(sizes))
-    median, spread = _median_and_spread(values)
+    median, spread = _median_and_spread(_of_units(sizes))
     known = np.isfinite(sizes)
-    found: Array = ((sizes if known.all() else np.where(known, sizes, median)) - median) / (spread or 1.0)
-    return found
+    return median, z_of(sizes if known.all() else np.where(known, sizes, median), median, spread)
 
 
 def reach_of_units(sizes: Array, matrices: int = 1) -> float:
@@ -109,20 +125,23 @@ def reach_of_units(sizes: Array, matrices: int = 1) -> float:
     Both |max| and norm are looked at, of rows and of columns: four figures of each matrix.
     """
     values = _of_units(sizes)
-    ranks, steps = _tests(_UNITS, len(values), _RATE / (4 * matrices))
-    if not (reach := _reach(values[-ranks], steps)):
-        return 0.0
     median, spread = _median_and_spread(values)
+    ranks, steps = _tests(_UNITS, len(values), _RATE / (4 * matrices))
+    if not spread or not (reach := _reach(values[-ranks], steps)):
+        return 0.0
     return min((reach - median) / spread, _LONGEST)
 
 
 def _of_units(sizes: Array) -> Array:
-    """The finite ones, sorted; those other than 0 where more than half are 0."""
+    """The finite ones, sorted; those other than 0 where most are 0, and these are not few."""
     values = np.sort(sizes[np.isfinite(sizes)])
-    return values if len(values) and _quantile(values, 0.5) > 0 else values[values > 0]
+    zeros = int(np.searchsorted(values, 0.0, side="right"))
+    return values[zeros:] if _UNITS.are_others(len(values), zeros) else values
 
 
 def _median_and_spread(values: Array) -> tuple[float, float]:
+    if not len(values):
+        return 0.0, 0.0
     median = _quantile(values, 0.5)
     spread = max(1.4826 * _quantile(np.sort(np.abs(values - median)), 0.5), _ALIKE * median)
     for tail in _UNITS.steady(len(values), _UPPER):
@@ -184,15 +203,22 @@ def _quantile(ordered: Array, level: float) -> float:
 
 
 def z_of_siblings(values: Sequence[float], least: float = 0.0) -> tuple[float, list[float]]:
-    """(median, z of each) of positive figures of layers, by their logarithms: half counts as much as double.
+    """(median, z of each) of figures of layers, none negative, by their logarithms: half counts as much as double.
 
-    The spread of the logarithms is 1.4826·MAD, corrected for few numbers, and at least 0.04 or *least*. A figure of 0 among
-    others that have a median is −Inf; where that is 0, too, each z is 0.
+    The spread of the logarithms is 1.4826·MAD, corrected for few numbers, and at least 0.04 or *least*. Figures of 0, fewer
+    than half, are −Inf. Where half or more are 0, these have a z of 0; of the others, one, or one in eight, is Inf, and more
+    than that are compared with one another alone.
     """
     given = np.asarray(values, dtype=np.float64)
+    others = np.flatnonzero(given)
+    if 2 * len(others) <= len(given):
+        scores, median = np.zeros(len(given)), 0.0
+        if len(others) <= max(1, len(given) // _FAR):
+            scores[others] = math.inf
+        else:
+            median, scores[others] = z_of_siblings(given[others].tolist(), least)
+        return median, scores.tolist()
     median = float(np.median(given))
-    if median <= 0:
-        return median, [0.0] * len(given)
     with np.errstate(divide="ignore"):
         logs = np.log(given / median)
     distances = np.abs(logs)
