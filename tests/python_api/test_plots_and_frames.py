@@ -545,3 +545,16 @@ def test_the_former_name_of_the_asinh_scale_is_known():
     assert one == other
     assert one.kind == ColorScale(-1, 1, "symlog").kind == "asinh"
     assert color_scale(Grid(np.eye(3)), "symlog") == color_scale(Grid(np.eye(3)), "asinh")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1000, -1000])
+@pytest.mark.parametrize("row", [10, 301, 302, 303, 990])
+def test_a_cell_without_a_pixel_of_its_own_is_seen(row, value):
+    values = np.zeros((1000, 40), np.float32)
+    values[row] = value
+    panel = Heatmap(Grid(values, np.ones(values.shape, np.int64), "mean", (1, 1)), ColorScale(-1.0, 1.0))
+    figure = Figure(figsize=(2, 2), dpi=100)
+    Page("grid", "", (panel,)).plot(figure.add_axes((0.2, 0.1, 0.7, 0.8)))
+    FigureCanvasAgg(figure).draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())[20:180, 60:120, :3].astype(int)
+    assert (pixels.max(2) - pixels.min(2) > 60).any()  # somewhere it has a colour

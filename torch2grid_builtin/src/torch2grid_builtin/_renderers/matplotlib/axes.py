@@ -115,8 +115,13 @@ def _page(page: Page, ax: Axes, map: str | None) -> None:
 
 
 def _inside(panel: Any, ax: Axes) -> None:
-    """What depends on how large the axes came out: outlines and names of regions, and text."""
+    """What depends on how large the axes came out: cells without a pixel of their own, outlines, names of regions, and text."""
     if isinstance(panel, Heatmap):
+        box, (rows, columns) = ax.get_window_extent(), panel.grid.shape
+        if box.height < rows or box.width < columns:
+            for image in ax.images:
+                image.set_interpolation("antialiased")  # all of them share it; of the nearest alone, others would not be seen
+                image.set_interpolation_stage("data")  # what is NaN, or beyond the limits, keeps its colour
         if panel.grid.values.size and (panel.boundaries or panel.labels):
             _regions(panel, ax)
     elif isinstance(panel, Bar):
