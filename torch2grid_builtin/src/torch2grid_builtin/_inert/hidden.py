@@ -21,7 +21,7 @@ from torch2grid_builtin._inert.stream import PickleStream
 from torch2grid_builtin._inert.values import Global, LongBytes, PersistentValue, Stub, text
 from torch2grid_builtin._inert.verdicts import ROOTS, family
 from torch2grid_core import LoadError
-from torch2grid_core.sources import BytesStorage, NotRead, Storage
+from torch2grid_core.sources import BytesStorage, Joined, NotRead, Storage
 
 _LITTLE = 1 << 15  # bytes behind the header of a file that are read as a pickle when it is opened
 _NAME = re.compile(r"[A-Za-z_][\w.]*")
@@ -131,24 +131,19 @@ def begins_pickle(storage: Storage, actions: Actions) -> bool:
     return True
 
 
-class _Beginning:
-    """The bytes of a file whose *head* is in memory. Of the rest only a little is read: then ``NotRead`` is raised."""
+class _Little:
+    """A storage of which only a little is read: for more, ``NotRead`` is raised."""
 
     shippable = False
 
-    def __init__(self, head: bytes, rest: Storage) -> None:
-        self.head, self.rest, self.left = head, rest, _LITTLE
-        self.size = len(head) + rest.size
+    def __init__(self, whole: Storage) -> None:
+        self.whole, self.size, self.left = whole, whole.size, _LITTLE
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        known = self.head[offset : offset + len(buffer)]
-        buffer[: len(known)] = known
-        beyond = buffer[len(known) :]
-        if beyond:
-            self.left -= len(beyond)
-            if self.left < 0:
-                raise NotRead("<beginning>", "no more is read of a file of another format")
-            self.rest.read_into(offset + len(known) - len(self.head), beyond)
+        self.left -= len(buffer)
+        if self.left < 0:
+            raise NotRead("<beginning>", "no more is read of a file of another format")
+        self.whole.read_into(offset, buffer)
 
 
 def begins_program(head: bytes, rest: Storage, actions: Actions) -> bool:
@@ -159,7 +154,7 @@ def begins_program(head: bytes, rest: Storage, actions: Actions) -> bool:
     probe = Actions()
     if not _begins(BytesStorage(head), probe) and not _is_program(probe):
         return False  # nearly all end there, and nothing is read for them
-    _begins(_Beginning(head, rest), actions)
+    _begins(Joined((BytesStorage(head), _Little(rest))), actions)
     return _is_program(actions)
 
 
