@@ -77,9 +77,7 @@ def _why_by_name(checkpoints: Sequence[Checkpoint]) -> str:
     asked = [(key, [stated_step(each.metadata, key) for each in checkpoints], "in the files") for key in STEP_KEYS]
     if len(kinds) == 1:
         asked.append((next(iter(kinds)), [None if each is None else float(each[1]) for each in named], "in their names"))
-    key, numbers, where = max(
-        asked, key=lambda each: len(each[1]) - each[1].count(None)
-    )  # the first, where several are as good
+    key, numbers, where = min(asked, key=lambda each: each[1].count(None))  # the first, where several are as good
     known, total = [number for number in numbers if number is not None], len(numbers)
     if len(known) == total:
         step, often = Counter(known).most_common(1)[0]

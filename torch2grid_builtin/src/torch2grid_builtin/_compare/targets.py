@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ class Targets:
         forced = self._renderer if self._writes(still) or not self._writes([*films, *self._data]) else ""
         if self.printed and settings.output == "-" and (asked or chosen):
             raise UsageError("--format json is the report on stdout, and --output - puts more there; give a folder")
-        self._say = _to_stderr if self.printed else click.echo
+        self._say = partial(click.echo, err=True) if self.printed else click.echo
         self.pictures = Output(manager, place, run, formats=still, renderer="" if animated else forced, say=self._say)
         self.views = self.pictures
         if self.printed and self.pictures.file is None:
@@ -127,7 +128,3 @@ class Targets:
             can = ", ".join(self._formats())
             told = f"--renderer {spec_name(self._renderer)} writes {can}, not {', '.join(asked)}"
             raise UsageError(f"{told}; ask with --format for what it writes")
-
-
-def _to_stderr(line: str) -> None:
-    click.echo(line, err=True)
