@@ -33,6 +33,11 @@ def is_figure(name: str) -> bool:
     return bool(_FIGURES.search(name.rpartition(".")[2]))
 
 
+def is_table(name: str) -> bool:
+    """True for the name of a bias, a mask, indices or a table of positions: its rows and columns are no units."""
+    return bool(_NOT_UNITS.search(name.rpartition(".")[2]))
+
+
 def has_units(tensor: LazyTensor, names: Mapping[str, object]) -> bool:
     """True for weights whose dimension 0 counts units: matrices, kernels, and the 1-D weights of normalisation layers.
 
@@ -49,7 +54,7 @@ def has_units(tensor: LazyTensor, names: Mapping[str, object]) -> bool:
         return last in _NORM_WEIGHTS and bool(
             _NORM.search(module) or any(f"{prefix}{sibling}" in names for sibling in _NORM_SIBLINGS)
         )
-    return not _NOT_UNITS.search(last)
+    return not is_table(tensor.name)
 
 
 @dataclass(frozen=True)
