@@ -32,7 +32,7 @@ from torch2grid_core.grids import ColorScale, color_scale
 from torch2grid_core.measures import Chunk, Collector, Distribution, Of, Transformed, UnitProfile, counted_distribution
 from torch2grid_core.pages import PageOrigin
 from torch2grid_core.sources import JointTensor
-from torch2grid_core.text import visible
+from torch2grid_core.text import shape_text, visible
 
 Array = np.ndarray[Any, Any]
 _BARS = 64
@@ -43,6 +43,7 @@ _FARTHEST = 1e4  # limits of that scale, in limits of the calmest snapshot; what
 _NONE = np.float64("nan")
 Bad = Literal["NaN", "Inf"]
 EXPLODED = 10  # times its first std: a matrix that trains well stays far below
+_NAMED = 3  # snapshots, in the reason why a tensor is left out
 _CELLS = 1024  # a side of a square of all frames together
 FORMAT = "torch2grid recording"
 _PLACES = ("codes", "counts", "ends", "figures")
@@ -267,25 +268,31 @@ def joint_series(ordered: Ordered) -> tuple[Checkpoint, dict[str, str]]:
     """
     last = ordered.checkpoints[-1]
     partners: dict[str, list[LazyTensor]] = {name: [] for name in last}
-    left_out: dict[str, str] = {}
+    held: dict[str, dict[int, LazyTensor | str]] = {name: {len(ordered.labels) - 1: last[name]} for name in last}
+    ties: list[Mapping[str, str]] = []
     apart: set[str] = set()  # what is not tied to another tensor in all of them, and has a track of its own
-    for each, label in zip(ordered.checkpoints[:-1], ordered.labels, strict=False):
+    for place, each in enumerate(ordered.checkpoints[:-1]):
         matched = match(each, last)
-        paired = {pair.name: pair for pair in matched.pairs}
-        for name, pair in paired.items():
-            if name not in partners:
-                left_out[name] = f"only in {label}"
-                continue
-            if pair.reshaped:
-                left_out.setdefault(name, f"another shape in {label}")
-            partners[name].append(each[pair.a.name])
-            if name not in matched.covered:
-                apart.add(name)
-        for name in last:
-            if name not in paired:
-                tied = matched.tied.get(name)
-                left_out.setdefault(name, f"not in {label}" if tied is None else f"only as {visible(tied)} in {label}")
-        left_out.update({tensor.name: f"only in {label}" for tensor in matched.only_a if tensor.name not in last})
+        for pair in matched.pairs:
+            held.setdefault(pair.name, {})[place] = each[pair.a.name]
+            if pair.name in partners:
+                partners[pair.name].append(each[pair.a.name])
+            elif pair.b.name != pair.name:
+                held[pair.name][len(ordered.labels) - 1] = pair.b.name
+            if pair.name not in matched.covered:
+                apart.add(pair.name)
+        for tensor in matched.only_a:
+            held.setdefault(tensor.name, {})[place] = tensor
+        ties.append(matched.tied)
+    for place, tied in enumerate(ties):
+        for name, other in tied.items():
+            if name in last:  # and in this snapshot only as the other
+                held[name].setdefault(place, other)
+            elif name in held:
+                held[name].setdefault(place, ordered.checkpoints[place][name])
+                held[name][len(ordered.labels) - 1] = other
+    reasons = ((name, _why_left_out(held[name], ordered.labels)) for name in held)
+    left_out = {name: why for name, why in reasons if why}
     joint = []
     for name, found in partners.items():
         if name in left_out or name not in apart:
@@ -303,6 +310,39 @@ def joint_series(ordered: Ordered) -> tuple[Checkpoint, dict[str, str]]:
     joint.sort(key=lambda tensor: place[tensor.name])
     found_in_all = Checkpoint(joint, source=last.source, format="series", metadata=last.metadata, aliases={})
     return found_in_all.ordered(), left_out
+
+
+def _why_left_out(held: Mapping[int, LazyTensor | str], labels: Sequence[str]) -> str:
+    """Why a tensor is not in all snapshots in one shape, empty where it is.
+
+    held: place of a snapshot → the tensor, or the name of another that holds its numbers there.
+    """
+    own = [place for place in range(len(labels)) if isinstance(held.get(place), LazyTensor)]
+    tied: dict[str, list[int]] = {}
+    for place, other in held.items():
+        if isinstance(other, str):
+            tied.setdefault(other, []).append(place)
+    gone = [place for place in range(len(labels)) if place not in held]
+    reasons = [f"only as {visible(other)} in {_named(places, labels)}" for other, places in tied.items()]
+    if gone:
+        reasons.append(f"only in {_named(own, labels)}" if len(own) < len(gone) else f"not in {_named(gone, labels)}")
+    shapes: dict[tuple[int, ...], list[int]] = {}
+    for place in own:
+        tensor = held[place]
+        assert isinstance(tensor, LazyTensor)
+        shapes.setdefault(tensor.shape, []).append(place)
+    if len(shapes) > 1:
+        told = (f"{shape_text(shape)} in {_named(places, labels)}" for shape, places in shapes.items())
+        reasons.append(", ".join(told))
+    return "; ".join(reasons)
+
+
+def _named(places: Sequence[int], labels: Sequence[str]) -> str:
+    """The snapshots at *places*, of many the first and how many more."""
+    names = [labels[place] for place in sorted(places)]
+    if len(names) > _NAMED:
+        return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED:,} more"
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _of_one_shape(tensors: Sequence[LazyTensor]) -> list[LazyTensor] | None:
