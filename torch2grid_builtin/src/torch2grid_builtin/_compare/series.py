@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from torch2grid_builtin._compare.delta import DeltaCollector, DeltaOf, minus
+from torch2grid_builtin._compare.delta import Delta, DeltaCollector, DeltaOf, minus
 from torch2grid_builtin._compare.match import match
 from torch2grid_builtin._compare.order import Ordered, step_text
 from torch2grid_builtin._views.grid import whole_model_run
@@ -167,7 +167,7 @@ class TrackCollector(Collector):
 
     def result(self) -> Track:
         dead = [dead_units(self.tensor, each, self.threshold).share for each in self.profiles]
-        ratio = [_NONE, *(change.result().relative for change in self.changes)]
+        ratio = [_NONE, *(_ratio(change.result()) for change in self.changes)]
         return track_of(
             [each.settle() for each in self.distributions],
             self.tensor.dtype,
@@ -178,10 +178,20 @@ class TrackCollector(Collector):
         )
 
 
+def _ratio(delta: Delta) -> float:
+    """‖Δ‖/‖w‖ of the weights that are finite in both snapshots."""
+    finite = delta.of_finite()
+    return finite.relative if finite.weights > finite.not_finite.both else _NONE
+
+
 def _spread(norms: Array) -> float:
-    """How unequal units are: 0 where all norms are one."""
-    mean = float(norms.mean())
-    return float(norms.std()) / mean if mean > 0 and len(norms) > 1 else _NONE
+    """How unequal units are, 0 where all norms are one; of those that are finite."""
+    known = norms[np.isfinite(norms)]
+    largest = float(known.max(initial=0.0))
+    if not largest or len(known) < 2:
+        return _NONE
+    shares = known / largest  # whose squares do not overflow
+    return float(shares.std()) / float(shares.mean())
 
 
 @dataclass(frozen=True)
