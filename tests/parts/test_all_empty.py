@@ -61,5 +61,5 @@ def test_a_picture_of_nothing_is_one_line(shapes: dict[str, tuple[int, ...]], fl
 
 def test_the_same_from_python(shapes: dict[str, tuple[int, ...]], tmp_path: Path) -> None:
     assert t2g.tree(tmp_path / "m.pth").tensors == len(shapes)
-    assert [row[0] for row in t2g.stats(tmp_path / "m.pth")[0].panels[0].rows] == list(shapes)
-    assert len(t2g.check(tmp_path / "m.pth").findings) == len(shapes)
+    assert list(t2g.stats(tmp_path / "m.pth").to_pandas().iloc[:, 0]) == list(shapes)
+    assert len(t2g.check(tmp_path / "m.pth")) == len(shapes)
