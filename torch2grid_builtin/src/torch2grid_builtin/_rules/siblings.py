@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from torch2grid_builtin._rules.about import is_one_weight, is_place_table, is_single_channel, is_vocabulary, learned, times_text
+from torch2grid_builtin._views.convolutions import channel_names
 from torch2grid_builtin._views.robust import limit, z_of_units
 from torch2grid_builtin._views.stacks import Matrix, apart, joined, matrices
 from torch2grid_builtin._views.units import in_whole, ranges_text
@@ -111,7 +112,7 @@ class ScaledUnits(Rule):
                 continue  # an outlier dimension, which layers have in common
             if alike < _SIBLINGS and norms[unit] < (1 + axis) * 2 * self.gap * second:
                 continue  # nothing says what is usual; and what a network reads may be of any size, its columns with it
-            names = ("row", "column") if tensor.ndim == 2 else ("output channel", "input channel")
+            names = ("row", "column") if tensor.ndim == 2 else channel_names(tensor)
             (told,) = in_whole(tensor, (unit,), axis)
             severity: Severity = "error" if alike >= _SIBLINGS and norms[unit] > self.certain * second else "warning"
             text = (

@@ -14,6 +14,7 @@ from torch2grid_builtin._codes import codes
 from torch2grid_builtin._compare.figures import kind_across, kind_and_layer, layers_and_kinds, stem_and_leaf
 from torch2grid_builtin._forms import stacked
 from torch2grid_builtin._rules.about import is_called_weight, is_mask, weights as weights_of
+from torch2grid_builtin._views.convolutions import channel_names
 from torch2grid_builtin._views.describing import formats_of, source_name
 from torch2grid_builtin._views.robust import (
     limit,
@@ -161,7 +162,7 @@ class Outliers(View):
     def _units_of(self, tensor: LazyTensor, profile: UnitProfile, least: float, matrices: int) -> list[_Found]:
         """The units of one of so many *matrices* that are beyond z, or among its first by a ratio not below *least*."""
         found = []
-        names = ("row", "column") if tensor.ndim == 2 else ("output channel", "input channel")
+        names = ("row", "column") if tensor.ndim == 2 else channel_names(tensor)
         sides = zip(
             names, (profile.output_absmax, profile.input_absmax), (profile.output_norm, profile.input_norm), strict=True
         )
