@@ -188,10 +188,12 @@ def _line(
     if not any(np.isfinite(each).any() for each in values.values()):
         return None
     x, ticks, label = _axis(series)
+    log = log and any((each > 0).any() for each in values.values())
+    zeros = [visible(name, 40) for name, track in tracks.items() if log and (getattr(track, figure) == 0).any()]
     return Line(
         x,
         values,
-        title=what,
+        title=f"{what}; 0 is not on a log axis: {', '.join(zeros)}" if zeros else what,
         xlabel=label,
         ylabel="log scale" if log else "",
         xticks=ticks,
