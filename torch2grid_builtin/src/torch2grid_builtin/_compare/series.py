@@ -39,7 +39,6 @@ _BARS = 64
 _NARROW = 1e-30  # of the largest weight: an axis does not resolve less
 _EXPLODED = 100  # a snapshot whose limits are so many times those of the calmest is shown on a bent scale
 _GROWN, _OUTSIDE = 10, 3  # or one tensor, of which the largest are so many times the least, and the limits
-_FARTHEST = 1e4  # limits of that scale, in limits of the calmest snapshot; what lies beyond is counted
 _NONE = np.float64("nan")
 Bad = Literal["NaN", "Inf"]
 EXPLODED = 10  # times its first std: a matrix that trains well stays far below
@@ -396,7 +395,7 @@ class Frames(View):
 
 
 def _exploding(run: Settings, grids: Sequence[Grid], usual: ColorScale) -> ColorScale | None:
-    """A bent scale for a run that explodes, on which its first snapshots are seen too; ``None`` for others.
+    """A bent scale for a run that explodes, from its calmest snapshot to its largest tensor; ``None`` for others.
 
     usual: the scale that it has otherwise.
 
@@ -417,13 +416,12 @@ def _exploding(run: Settings, grids: Sequence[Grid], usual: ColorScale) -> Color
     limit = max(abs(usual.low), abs(usual.high))
     exploded = [max(each) for each in tensors.values() if max(each) > max(_GROWN * min(each), _OUTSIDE * limit)]
     if max(sizes) > _EXPLODED * min(sizes):
-        calm, farthest = min(sizes), max(sizes)
+        calm, farthest = min(sizes), max(*sizes, *exploded)
     elif exploded:
         calm, farthest = limit, max(exploded)
     else:
         return None
-    high = min(farthest, _FARTHEST * calm)
-    return ColorScale(-high if any(each.low < 0 for each in own) else 0.0, high, "asinh", bend=calm / 30)
+    return ColorScale(-farthest if any(each.low < 0 for each in own) else 0.0, farthest, "asinh", bend=calm / 30)
 
 
 def _sizes_of(grid: Grid) -> dict[str, float]:
