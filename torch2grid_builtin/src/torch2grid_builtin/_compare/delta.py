@@ -380,8 +380,9 @@ class DeltaCollector(Collector):
         is_row = dimension < self.cut
         part, own = (self.shape[: self.cut], dimension) if is_row else (self.shape[self.cut :], dimension - self.cut)
         marks = (self.rows if is_row else self.columns).reshape(part)
-        marks = marks.any(axis=tuple(each for each in range(len(part)) if each != own))
-        edges = np.flatnonzero(np.diff(marks.astype(np.int8), prepend=0, append=0)).tolist()
+        others = tuple(each for each in range(len(part)) if each != own)
+        changed: Array = np.any(marks, axis=others, keepdims=True).reshape(-1)
+        edges = np.flatnonzero(np.diff(changed.astype(np.int8), prepend=0, append=0)).tolist()
         runs = tuple(range(first, stop) for first, stop in zip(edges[::2], edges[1::2], strict=True))
         return runs if len(runs) <= _RUNS else None
 
