@@ -760,3 +760,16 @@ def test_units_that_are_left_out_would_not_be_shown():
     arrays["layers.8.weight"][:, 5] *= 90
     few, many = (t2g.draw(arrays, [{"outliers": {"count": count}}])[0].panels[1].rows for count in (5, 400))
     assert few == many[:5]
+
+
+@pytest.mark.parametrize("side", [64, 96])
+def test_a_weight_is_the_first_beside_a_scaled_column_too(side):
+    for seed in range(6):
+        random = np.random.default_rng(seed)
+        arrays = {f"h.{layer}.w": random.normal(0, 0.02, (side, side)).astype(np.float32) for layer in range(6)}
+        arrays["h.3.w"][10, 11] = 5
+        arrays["h.3.w"][:, 20] *= 8
+        weights, units, _ = t2g.outliers(arrays)["outliers"].panels
+        assert weights.rows[0][:2] == ("h.3.w", "[10, 11]")
+        assert weights.rows[0][-1] == "yes" or side == 64  # there the column is too much of the matrix to be told from a tail
+        assert {row[1:3] for row in units.rows if row[-1] == "yes"} == {("column", 11), ("column", 20), ("row", 10)}

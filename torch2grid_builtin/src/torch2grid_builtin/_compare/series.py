@@ -315,8 +315,8 @@ def joint_series(ordered: Ordered) -> tuple[Checkpoint, dict[str, str]]:
         joint.append(JointTensor.of(name, members, LastMinusFirst(str(len(tensors) - 1)), "float64" if wide else "float32"))
     if not joint:
         raise NotDrawable(f"no tensor has one name and shape in all {len(ordered.checkpoints)} checkpoints")
-    place = {name: index for index, name in enumerate(last.in_file_order())}
-    joint.sort(key=lambda tensor: place[tensor.name])
+    places = {name: index for index, name in enumerate(last.in_file_order())}
+    joint.sort(key=lambda tensor: places[tensor.name])
     found_in_all = Checkpoint(joint, source=last.source, format="series", metadata=last.metadata, aliases={})
     return found_in_all.ordered(), left_out
 

@@ -311,7 +311,8 @@ def _confined(tensor: LazyTensor, delta: Delta) -> tuple[list[str], int]:
     whole = tuple(tensor.shape) if part is None else part.shape
     left = [axis for axis in range(len(whole)) if part is None or isinstance(part.places[axis], range)]
     words, (fused, letters) = dimension_words(tensor), fused_parts(tensor.name, tensor.shape)
-    found, fewest = [], tensor.size
+    found: list[str] = []
+    fewest = tensor.size
     for own, (axis, runs) in enumerate(zip(left, delta.places, strict=True)):
         if runs is None or not 0 < (count := sum(map(len, runs))) < tensor.shape[own]:
             continue
