@@ -26,8 +26,8 @@ for library in ("OPENBLAS", "MKL", "OMP"):
 
 # Every run says the same of the same code; `pytest --hypothesis-profile random` tries other examples.
 # How long an example takes says more about what else the machine does than about the example.
-hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
-hypothesis.settings.register_profile("random", deadline=None)
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None, max_examples=40)
+hypothesis.settings.register_profile("random", deadline=None, max_examples=200)
 hypothesis.settings.load_profile("same")
 
 # The files about the command as a process of its own; elsewhere it may be forked (tests/support/forked.py).
