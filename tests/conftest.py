@@ -32,8 +32,8 @@ hypothesis.settings.load_profile("same")
 
 # The files about the command as a process of its own; elsewhere it may be forked (tests/support/forked.py).
 NEW_PROCESSES = (
-    *("cli/test_command_line", "cli/test_stdout", "cli/test_streams", "cli/test_surroundings"),
-    *("cli/test_untrusted_surroundings", "hostile/test_first_bytes", "plugins/test_broken_plugins"),
+    *("cli/test_stdout", "cli/test_streams", "cli/test_surroundings"),
+    *("cli/test_untrusted_surroundings", "hostile/test_first_bytes"),
 )
 # The files that take longest, in this order: begun last, one of them would run alone while the other cores wait.
 LONGEST = (
