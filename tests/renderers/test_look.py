@@ -109,7 +109,7 @@ def test_another_font_is_measured_and_drawn() -> None:
     [
         (Matplotlib(font="No Such Font"), "png", "no font 'No Such Font' is installed"),
         (Matplotlib(transparent=True), "jpg", "cannot be transparent"),
-        (Matplotlib(width=20_000), "webp", "16,383 pixels a side"),
+        (Matplotlib(width=16_400), "webp", "16,383 pixels a side"),
         (Matplotlib(width=65_000), "png", "is too large; ask for a smaller dpi or width"),
     ],
 )
