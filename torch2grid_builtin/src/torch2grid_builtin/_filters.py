@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from torch2grid_core import Checkpoint, LazyTensor, TensorFilter, UsageError
 from torch2grid_core.selection import matching, numbered
 from torch2grid_core.sources import Skip, is_floating
-from torch2grid_core.text import visible
+from torch2grid_core.text import did_you_mean, visible
+
+_COMPARED = 2000  # names, up to which the nearest is looked for
 
 
 def _keep(checkpoint: Checkpoint, names: list[str], by: str) -> Checkpoint:
@@ -45,9 +47,9 @@ class Only(TensorFilter):
     def apply(self, checkpoint: Checkpoint) -> Checkpoint:
         found = _matched(checkpoint, self.pattern)
         if not any(found.values()):
-            raise UsageError(
-                f"{checkpoint.source}: no tensor matches {self.pattern!r}; 'torch2grid tree MODEL' lists the names"
-            )
+            near = did_you_mean(self.pattern, checkpoint) if len(checkpoint) <= _COMPARED else ""
+            told = near or "; 'torch2grid tree MODEL' lists the names"
+            raise UsageError(f"{checkpoint.source}: no tensor matches {self.pattern!r}{told}")
         kept = _keep(checkpoint, [name for names in found.values() for name in names], self.name)
         return kept.with_notes(_unmatched(found, self.name))
 
