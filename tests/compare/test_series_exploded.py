@@ -84,7 +84,7 @@ def test_one_matrix_of_many_that_explodes_bends_the_scale(factor: float, bent: b
 )
 @settings(max_examples=40, deadline=None)
 def test_every_snapshot_of_a_run_that_explodes_is_seen(factors: list[float], powers: list[float]) -> None:
-    """However far and however much of it explodes: hardly a cell is beyond the scale, and the calmest has two colours."""
+    """However far and however much of it explodes: hardly a cell is beyond the scale, and the calmest is not one colour."""
     rng = np.random.default_rng(0)
     values = rng.normal(0, 0.02, (80, 40))
     regions = tuple(Region(f"layers.{place}", ((10 * place, 0, 10, 40),)) for place in range(8))
@@ -97,4 +97,4 @@ def test_every_snapshot_of_a_run_that_explodes_is_seen(factors: list[float], pow
     for grid in grids:
         assert np.mean(np.abs(grid.values) > found.high) <= 0.03
     shares = found.fraction(grids[0].values.astype(np.float64)) - found.fraction(np.zeros(1))
-    assert np.quantile(np.abs(shares), 0.5) > 2 / 256
+    assert np.quantile(np.abs(shares), 0.5) > 0.05

@@ -15,6 +15,7 @@ from tests.support.tools import torch2grid
 
 import torch2grid as t2g
 from torch2grid_builtin._compare.two import Comparing, Tolerance
+from torch2grid_builtin._forms import stacked
 from torch2grid_core._data.indexing import index_text
 from torch2grid_core.grids import matrix_shape
 from torch2grid_core.selection import select
@@ -61,17 +62,18 @@ def test_a_comparison_counts_rows_and_columns_as_the_whole_does(
     a, b = (select(t2g.load({"w": each}), slice=index_text(index)).checkpoint for each in (before, after))
     found = Comparing(a, b).compare(Tolerance())
     (text,) = [each.text for each in found.differences]
-    left = [axis for axis, each in enumerate(index) if isinstance(each, slice)]
-    lengths = tuple(before.shape[axis] for axis in left)
-    own = {tuple(place[axis] for axis in left) for place in changed}
-    for word, units, count in re.findall(r"(rows?|columns?|matrix|matrices) ([\d–, ]+) of ([\d,]+)", text):
-        rows, columns = matrix_shape(lengths)
-        is_row = not word.startswith("column")
-        said, axis = (named(units), int(count.replace(",", ""))), 0 if is_row else 1
-        of_whole = sorted({place[axis] for place in changed if axis < before.ndim}), (*before.shape, 0)[axis]
-        flat = {divmod(int(np.ravel_multi_index(place, lengths)), columns) for place in own}
-        of_left = sorted({place[axis] for place in flat}), rows if is_row else columns
-        assert said == of_whole if before.ndim == 2 else said in (of_whole, of_left), text
+    axes = {"row": 0, "column": 1} if before.ndim == 2 else {"output channel": 0, "input channel": 1}
+    if before.ndim > 2:
+        taps = ("tap",) if before.ndim == 3 else ("kernel row", "kernel column")
+        axes |= {name: 2 + place for place, name in enumerate(taps)}
+    if before.ndim == 3 and stacked("w", before.shape) is not None:
+        axes = {"matrix": 0, "row": 1, "column": 2}
+    elif before.ndim == 1:
+        axes = {"index": 0}
+    for word, units, count in re.findall(r"([a-z][a-z ]*?) ([\d–, ]+) of ([\d,]+)", text):
+        axis = axes[{"matrices": "matrix", "indices": "index"}.get(word, word.removesuffix("s"))]
+        of_whole = sorted({place[axis] for place in changed}), before.shape[axis]
+        assert (named(units), int(count.replace(",", ""))) == of_whole, text
     for place in re.findall(r"one weight: \[([\d, ]+)\]", text):
         assert tuple(map(int, place.split(","))) in changed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
@@ -38,6 +39,7 @@ Array = np.ndarray[Any, Any]
 _BARS = 64
 _NARROW = 1e-30  # of the largest weight: an axis does not resolve less
 _EXPLODED = 100  # a snapshot whose limits are so many times those of the calmest is shown on a bent scale
+_CALM = 60  # the limits of the calmest snapshot are at least half so many times the bend of that scale
 _GROWN, _OUTSIDE = 10, 3  # or one tensor, of which the largest are so many times the least, and the limits
 _NONE = np.float64("nan")
 Bad = Literal["NaN", "Inf"]
@@ -421,7 +423,10 @@ def _exploding(run: Settings, grids: Sequence[Grid], usual: ColorScale) -> Color
         calm, farthest = limit, max(exploded)
     else:
         return None
-    return ColorScale(-farthest if any(each.low < 0 for each in own) else 0.0, farthest, "asinh", bend=calm / 30)
+    # The calmest snapshot takes a quarter of the colours, or more: from the bend to its limits are so many e-foldings.
+    folds = max(math.log(_CALM), math.log(farthest / calm) / 3)
+    bend = calm * 2 * math.exp(-folds)
+    return ColorScale(-farthest if any(each.low < 0 for each in own) else 0.0, farthest, "asinh", bend=bend)
 
 
 def _sizes_of(grid: Grid) -> dict[str, float]:
