@@ -11,7 +11,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from PIL import Image, ImageSequence
 from safetensors.torch import save_file
 from tests.support.compare.training import RUN, SNAPSHOTS
@@ -105,7 +105,6 @@ def test_tensors_that_not_all_have_are_left_out_and_said(tmp_path):
     assert found["left_out"] == {"v": "not in epoch 1", "old": "only in epoch 0"}
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.sampled_from([None, (4, 4), (2, 3)]), min_size=4, max_size=4), min_size=1, max_size=3))
 def test_why_a_tensor_is_left_out_is_so(shapes):
     """Whichever snapshots have a tensor in which shape: the reason names those that have none, or what shape is in which."""
