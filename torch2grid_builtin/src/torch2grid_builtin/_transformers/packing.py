@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -77,10 +77,10 @@ def pack(boxes: Sequence[Box], gap: int, limit: int, order: Iterable[int] | None
 
 
 def _in_rows(boxes: Sequence[Box], gap: int, limit: int) -> Packing:
-    """*boxes* in rows, the highest first: a row goes on with the widest of the next ones that still fits."""
+    """*boxes* in rows, the highest first: where the next one no longer fits, the widest of the next few that does ends the row."""
     limit = max(limit, max(width for _, width in boxes))
     order = sorted(range(len(boxes)), key=lambda index: -boxes[index][0])
-    keys = [(boxes[index][1], -rank) for rank, index in enumerate(order)]  # of equal ones the first is the last that fits
+    keys = [(boxes[index][1], rank) for rank, index in enumerate(order)]
     places, is_placed = [(0, 0)] * len(boxes), [False] * len(boxes)
     near, ahead, first = sorted(keys[:_NEXT]), _NEXT, 0
     row = across = 0
@@ -88,15 +88,19 @@ def _in_rows(boxes: Sequence[Box], gap: int, limit: int) -> Packing:
         while is_placed[first]:
             first += 1
         column, height = 0, boxes[order[first]][0]
-        at = bisect_left(near, keys[first])
-        while at >= 0:
+        while near:
+            while is_placed[first]:
+                first += 1
+            room = limit - column
+            at = bisect_left(near, keys[first]) if keys[first][0] <= room else bisect_left(near, (room + 1, 0)) - 1
+            if at < 0:
+                break
             width, rank = near.pop(at)
-            places[order[-rank]], is_placed[-rank] = (row, column), True
+            places[order[rank]], is_placed[rank] = (row, column), True
             column += width + gap
             if ahead < len(keys):
                 insort(near, keys[ahead])
                 ahead += 1
-            at = bisect_right(near, (limit - column, 0)) - 1
         row, across = row + height + gap, max(across, column - gap)
     return Packing(tuple(places), row - gap, across)
 
