@@ -77,7 +77,7 @@ def pack(boxes: Sequence[Box], gap: int, limit: int, order: Iterable[int] | None
 
 
 def _in_rows(boxes: Sequence[Box], gap: int, limit: int) -> Packing:
-    """*boxes* in rows, the highest first: where the next one no longer fits, the widest of the next few that does ends the row."""
+    """*boxes* in rows, the highest first: where the next no longer fits, the widest of the next few that does ends the row."""
     limit = max(limit, max(width for _, width in boxes))
     order = sorted(range(len(boxes)), key=lambda index: -boxes[index][0])
     keys = [(boxes[index][1], rank) for rank, index in enumerate(order)]
