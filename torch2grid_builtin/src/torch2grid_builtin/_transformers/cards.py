@@ -322,7 +322,10 @@ def put(item: Item | Group, scale: Scale, bands: Bands, row: int, column: int) -
             down, across = row, column
             for place, (each, own) in enumerate(zip(member, bands[1], strict=True)):
                 for found in put(each, scale, own, down, across):
-                    marks = tuple(Region("", mark.rects) for mark in found.marks)  # the number of the member says more
+                    # What bands say of the first is true of all; each is told by the number of the member.
+                    marks = tuple(
+                        Region("" if index or mark.name == each.title else mark.name, mark.rects) for mark in found.marks
+                    )
                     if place == 0 and found.name == each.name:
                         marks = (Region(item.titles[index], (_across(found.rects),)), *marks)
                     yield replace(found, marks=marks)
