@@ -232,7 +232,7 @@ def test_the_html_page_knows_the_indices_of_the_whole(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     text = (folder / "p.html").read_text(encoding="utf-8")
     assert '"taken":[[180,210,1],[2,40,1]]' in text.replace(" ", "")
-    assert '"row_indices":[180,1]' in text.replace(" ", "")
+    assert '"row_runs":[[0.0,180,1,30]]' in text.replace(" ", "")
 
 
 @pytest.mark.parametrize("view", ["grid", "layers", "histogram", "conv", "stats", "dead_neurons", "values"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import cycle, product
 from typing import Any
 
@@ -13,15 +14,16 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.font_manager import FontProperties
-from matplotlib.ticker import Formatter, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import Formatter, NullFormatter, NullLocator
 
-from torch2grid_builtin._renderers.matplotlib.canvas import CURVES, LINE, LOST, MARK, SERIES, series_colors
+from torch2grid_builtin._renderers.matplotlib.canvas import CURVES, INK, LINE, LOST, MARK, SERIES, series_colors
 from torch2grid_builtin._renderers.matplotlib.heatmap import Legend, rgb
 from torch2grid_builtin._renderers.matplotlib.page import draw_page
 from torch2grid_builtin._renderers.matplotlib.paint import paint_page
-from torch2grid_builtin._renderers.matplotlib.regions import region_borders
+from torch2grid_builtin._renderers.matplotlib.regions import mark_text, region_borders
 from torch2grid_builtin._renderers.matplotlib.room import CLOSE, SMALLEST, BentLocator, fill_cell, keep_apart, set_title
 from torch2grid_builtin._renderers.matplotlib.text import wrap
+from torch2grid_builtin._renderers.matplotlib.ticks import IndexFormatter, IndexLocator, coordinate
 from torch2grid_builtin._renderers.numbers import number, numbers, outline, over_bars
 from torch2grid_builtin._renderers.titles import inside, modules_of, titles
 from torch2grid_core import Grid, Page, Style, UsageError
@@ -42,6 +44,8 @@ _OUTLINE = 0.4  # points of a line between regions
 _TITLE_LINES = 2  # of a page's title: a longer one is left to the page
 _POINTS = 6  # of the name of a region
 _SHORTEST = 7  # sizes of its text that a line beside a colour bar has room for, at least
+_GROUND = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5}  # of a text over cells
+_DOTTED = 4  # pixels of a marked part, at 100 a inch, below which it has no line
 _ROOM = 0.01  # share of the cells from which a region has room for its name
 
 
@@ -124,6 +128,8 @@ def _inside(panel: Any, ax: Axes) -> None:
                 image.set_interpolation_stage("data")  # what is NaN, or beyond the limits, keeps its colour
         if panel.grid.values.size and (panel.boundaries or panel.labels):
             _regions(panel, ax)
+        if panel.grid.marks:
+            _marks(panel, ax)
     elif isinstance(panel, Bar):
         _largest_bars(panel, ax)
     elif not isinstance(panel, tuple(_DRAWN)):
@@ -260,10 +266,12 @@ def _heatmap(panel: Heatmap, ax: Axes, map: str | None) -> None:
     )
     rows, columns = grid.shape
     high, wide = grid.cell
-    extent = (-0.5, columns * wide - 0.5, rows * high - 0.5, -0.5)  # ticks are indices of weights
+    down, across = partial(coordinate, panel, 0), partial(coordinate, panel, 1)
+    extent = (across(0), across(columns), down(rows), down(0))
     longer, shorter = max(rows * high, columns * wide), min(rows * high, columns * wide)
     tabular = bool(panel.row_names and panel.column_names)  # of figures, each cell one of them, not of weights
-    aspect: Any = "auto" if longer > _SLENDER * shorter or tabular else "equal"
+    square = abs((across(columns) - across(0)) / (columns * wide) / ((down(rows) - down(0)) / (rows * high)))
+    aspect: Any = "auto" if longer > _SLENDER * shorter or tabular else square
     values = np.ma.masked_invalid(grid.values)
     ax.imshow(values, cmap=table, norm=_Scale(scale), extent=extent, aspect=aspect, interpolation="nearest")
     if (grid.counts == 0).any():
@@ -271,16 +279,17 @@ def _heatmap(panel: Heatmap, ax: Axes, map: str | None) -> None:
         cover[grid.counts == 0] = (*rgb(marks.empty), 1)
         ax.imshow(cover, extent=extent, aspect=aspect, interpolation="nearest")
     _labels(ax, panel.columns, panel.rows)
-    for line in (ax.xaxis, ax.yaxis):
-        line.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
+    for side, line in enumerate((ax.yaxis, ax.xaxis)):
+        line.set_major_locator(IndexLocator(panel, side))
+        line.set_major_formatter(IndexFormatter(panel, side))
     if panel.row_names:
         places, names = zip(*panel.ranked_row_names, strict=True)
-        ax.set_yticks([place * high - 0.5 for place in places])
+        ax.set_yticks(list(map(down, places)))
         ax.set_yticklabels([visible(name, _NAME) for name in names], parse_math=False)
     elif not panel.rows:
         ax.set_yticks([])
     if panel.column_names:
-        _names(ax.xaxis, [place * wide - 0.5 for place, _ in panel.column_names], [name for _, name in panel.column_names])
+        _names(ax.xaxis, [across(place) for place, _ in panel.column_names], [name for _, name in panel.column_names])
         ax.tick_params(axis="x", rotation=90)
     elif not panel.columns:
         ax.set_xticks([])
@@ -313,15 +322,14 @@ def _break_texts_beside(ax: Axes) -> None:
 
 def _regions(panel: Heatmap, ax: Axes) -> None:
     """Outlines of the regions, as pictures have them, and the names of the largest."""
-    high, wide = panel.grid.cell
+    down, across = partial(coordinate, panel, 0), partial(coordinate, panel, 1)
     if panel.boundaries:
         box, zoom = ax.get_window_extent(), 100 / ax.figure.dpi
         rows, columns = panel.grid.shape
         level, upright = region_borders(panel.grid, (zoom * box.height / rows, zoom * box.width / columns))
-        lines = [[(first * wide, row * high), ((first + long) * wide, row * high)] for row, first, long in level.tolist()]
-        lines += [[(at * wide, first * high), (at * wide, (first + long) * high)] for at, first, long in upright.tolist()]
-        ends = [np.asarray(line, np.float64) - 0.5 for line in lines]
-        ax.add_collection(LineCollection(ends, colors="#000000", linewidths=_OUTLINE), autolim=False)
+        lines = [[(across(first), down(row)), (across(first + long), down(row))] for row, first, long in level.tolist()]
+        lines += [[(across(at), down(first)), (across(at), down(first + long))] for at, first, long in upright.tolist()]
+        ax.add_collection(LineCollection(lines, colors="#000000", linewidths=_OUTLINE), autolim=False)
     if panel.labels:
         _region_names(panel, ax)
 
@@ -347,9 +355,27 @@ def _region_names(panel: Heatmap, ax: Axes) -> None:
         shown = last if last.isdecimal() else next((text for text in (visible(name, _NAME), last) if len(text) <= room), "")
         if not shown or down * pixels < height:
             continue
-        place = left * wide - 0.5, top * high - 0.5
-        ground = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5}
-        ax.text(*place, shown, fontsize=_POINTS, va="top", clip_on=True, parse_math=False, bbox=ground)
+        place = coordinate(panel, 1, left), coordinate(panel, 0, top)
+        ax.text(*place, shown, fontsize=_POINTS, va="top", clip_on=True, parse_math=False, bbox=_GROUND)
+
+
+def _marks(panel: Heatmap, ax: Axes) -> None:
+    """A dotted line where each marked part of a tensor begins, and its text where there is room for it."""
+    rows, columns = panel.grid.shape
+    box, zoom = ax.get_window_extent(), 100 / ax.figure.dpi
+    lines: list[Any] = []
+    for mark in panel.grid.marks:
+        for place, (row, column, height, width) in enumerate(mark.rects):
+            wide, high = width * box.width / columns, height * box.height / rows
+            left, right = coordinate(panel, 1, column), coordinate(panel, 1, column + width)
+            top, bottom = coordinate(panel, 0, row), coordinate(panel, 0, row + height)
+            if min(wide, high) * zoom < _DOTTED:
+                continue
+            lines += [[(left, top), (right, top)], [(left, top), (left, bottom)]]
+            text = "" if place else mark_text(mark.name, wide, high, _POINTS * ax.figure.dpi / 72)
+            if text:
+                ax.text(left, top, text, fontsize=_POINTS, va="top", clip_on=True, parse_math=False, bbox=_GROUND)
+    ax.add_collection(LineCollection(lines, colors=INK, linewidths=_OUTLINE, linestyles="dotted"), autolim=False)
 
 
 def _image(panel: Image, ax: Axes) -> None:

@@ -310,11 +310,7 @@ def draw_marks(
                     continue  # it has its name already
             else:
                 share = _LETTER if len(mark.name) == 1 else _BEGINS if down < 3 * size * LINE else _MARKED
-            choices = [literal(mark.name)]
-            word, _, number = mark.name.partition(" ")
-            if word in ("expert", "matrix", "row"):  # a number alone is taken for a row's, not for a column's
-                choices.append(literal(number))
-            texts = list(_texts_that_fit(choices, _as_low(size, down), across, down, share))
+            texts = list(_texts_that_fit(_shortened(mark.name), _as_low(size, down), across, down, share))
             beside = [(box[0] + box[2] + 1, None) for box in near] + [(None, box[1] + box[3] + 2) for box in near]
             for (at_x, at_y), (text, long, points) in product([(None, None), *beside], texts):
                 line = round(points * LINE)
@@ -326,6 +322,18 @@ def draw_marks(
                     canvas.rects([box], "white", alpha=0.82)
                     canvas.text(box[0] + 4, box[1], text, points, INK, va="top")
                     break
+
+
+def mark_text(name: str, across: float, down: float, size: float) -> str:
+    """What of a mark's text a part of so many pixels has room for, little of it under that; empty where it has none."""
+    share = _LETTER if len(name) == 1 else _MARKED
+    return next((text for text, _, points in _texts_that_fit(_shortened(name), size, across, down, share) if points == size), "")
+
+
+def _shortened(name: str) -> list[str]:
+    """The text of a mark, and where that says as much, its number alone, which is taken for a row's and not for a column's."""
+    word, _, number = name.partition(" ")
+    return [literal(name), literal(number)] if word in ("expert", "matrix", "row") else [literal(name)]
 
 
 class _Written:

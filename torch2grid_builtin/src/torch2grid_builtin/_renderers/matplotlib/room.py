@@ -16,6 +16,7 @@ from matplotlib.transforms import Bbox
 from torch2grid_builtin._renderers.matplotlib.canvas import LOST
 from torch2grid_builtin._renderers.matplotlib.panel import Scale
 from torch2grid_builtin._renderers.matplotlib.text import fit, wrap
+from torch2grid_builtin._renderers.matplotlib.ticks import IndexLocator
 from torch2grid_core.text import visible
 
 _PAD = 4  # pixels between a panel with its labels and its neighbours
@@ -229,7 +230,7 @@ def _ticks_apart(line: Any) -> None:
     for count in range(6, 0, -1):
         if _are_apart(line):
             return
-        if isinstance(locator, BentLocator):
+        if isinstance(locator, (BentLocator, IndexLocator)):
             locator.apart *= 1.5
         elif isinstance(locator, MaxNLocator):
             locator.set_params(nbins=count)
