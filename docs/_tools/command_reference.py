@@ -22,7 +22,8 @@ _HEAD = """# Command reference
 Written from the command line of torch2grid {version} itself; [The command line](../command-line.md) says how its parts work
 together. Options under *Process* are taken by every command, before or after its name. Each option of the drawing command but
 those can be set in [a settings file](../command-line.md#settings) too, or by a variable: `--max-cells` is
-`TORCH2GRID_MAX_CELLS`; where another command has the same option, that holds for it too.
+`TORCH2GRID_MAX_CELLS`; where another command has the same option, that holds for it too. `--no-NAME` takes back a flag
+that a file or a variable sets: `--no-include-buffers`.
 """
 SAME = "It takes the options of the drawing command, [above](#torch2grid).\n"
 
@@ -89,9 +90,9 @@ _THREE = "| option | what it does | default |"
 
 
 def _row(option: click.Option, default: str, context: click.Context, defaults: bool) -> str:
-    flags = ", ".join(option.opts + option.secondary_opts)
-    if not option.is_flag:
-        flags += " " + option.make_metavar(context)
+    record = option.get_help_record(context)
+    assert record is not None
+    flags, _ = record  # as --help and --help-all have them
     more = f" {_cell(default)} |" if defaults else ""
     shown = escape(flags, quote=False).replace("|", "&#124;")  # in backquotes, a table would show the backslash before it
     return f"| <code>{shown}</code> | {_cell(_text(option.help))} |{more}"

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from tests.support.core.signatures import public_modules
 from tests.support.docs.blocks import DOCS, blocks, pages
-from tests.support.tools import PROJECT
+from tests.support.tools import PROJECT, torch2grid as torch2grid_command
 
 import torch2grid
 from torch2grid_core import PluginManager
@@ -48,25 +48,36 @@ def sections(text: str) -> dict[str, str]:
     return {"draw" if name == "MODEL…" else name: body for name, body in zip(parts[1::2], parts[2::2], strict=True)}
 
 
+FLAG = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
+
+
+def printed(name: str, folder: Path) -> list[str]:
+    """The options that the help of a command begins its lines with."""
+    words = ("--help-all",) if name == "draw" else (name, "--help")
+    lines = torch2grid_command(*words, "--no-plugins", cwd=folder).stdout.splitlines()
+    firsts = [re.split(r" {2,}", line[2:])[0] for line in lines if line.startswith("  -")]
+    return [flag for each in firsts for flag in FLAG.findall(re.sub(r" [A-Z\[<].*", "", each))]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_option_of_every_command_is_in_the_reference(name: str) -> None:
+def test_every_option_of_every_command_is_in_the_reference(name: str, tmp_path: Path) -> None:
     found = sections(REFERENCE.reference(MANAGER))
     assert list(found) == COMMANDS
     text = found["draw"] if REFERENCE.SAME in found[name] else found[name]
     ((command, context),) = [(each, context) for own, each, context in REFERENCE.commands(MANAGER) if own == name]
     options = list(REFERENCE.options_of(command, context))
     assert options
+    listed = {flag for cell in re.findall(r"<code>([^<]*)</code>", text) for flag in FLAG.findall(cell)}
     for option in options:
-        for flag in (*option.opts, *option.secondary_opts):
-            assert re.search(rf"<code>[^<]*(?<![\w-]){re.escape(flag)}(?![\w-])[^<]*</code>", text), flag
+        assert listed >= set(option.opts), option
         assert option.help
+    if REFERENCE.SAME not in found[name]:
+        assert listed == set(printed(name, tmp_path)), "the reference lists what the help does"
 
 
 def test_the_help_of_the_program_names_no_other_option(tmp_path: Path) -> None:
-    from tests.support.tools import torch2grid as run
-
     text = REFERENCE.reference(MANAGER)
-    for flag in set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", run("--help", "--no-plugins", cwd=tmp_path).stdout)):
+    for flag in set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", torch2grid_command("--help", "--no-plugins", cwd=tmp_path).stdout)):
         assert flag in text
 
 

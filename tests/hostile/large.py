@@ -132,6 +132,7 @@ def pickles() -> Iterator[tuple[str, Iterable[bytes]]]:
     yield "texts", [b"\x80\x02(", *repeat(b"\x8c\x21" + b"a" * 33, 3_000_000), b"t."]
     yield "long texts", [b"\x80\x02(", *repeat(b"X" + struct.pack("<I", 60_000) + b"a" * 60_000, 1900), b"l."]
     yield "one line of text", [b"V", b"a" * (110 * MIB), b"\n."]
+    yield "a line without end", [b"V", b"a" * (300 * MIB)]
     yield "names to import", [b"\x80\x02(", *(b"ca\n%d\n" % index for index in range(2_000_000)), b"t."]
     yield "calls", [b"\x80\x02(", *repeat(b"cos\nsystem\n)R", 1_600_000), b"t."]
     yield "states of one object", [b"\x80\x02cos\nsystem\nq\x000h\x00)R", b"}b" * 1_900_000, b"."]

@@ -318,21 +318,24 @@ def test_the_overview_is_a_map_of_layers_and_kinds_for_each_scheme() -> None:
         assert each.grid.counts.all()
 
 
-def test_the_stages_of_a_network_share_the_columns_of_the_overview_and_of_experts_the_worst_counts() -> None:
+@pytest.mark.parametrize("experts", [4, 40])
+def test_the_stages_of_a_network_share_the_columns_of_the_overview_and_of_many_experts_the_worst_counts(experts: int) -> None:
     rng = np.random.default_rng(0)
     names = [
         f"layer{stage}.{block}.conv{n}.weight" for stage, blocks in ((1, 3), (2, 9)) for block in range(blocks) for n in (1, 2)
     ]
-    names += [f"layer2.{block}.experts.{expert}.up.weight" for block in range(9) for expert in range(4)]
+    names += [f"layer2.{block}.experts.{expert}.up.weight" for block in range(9) for expert in range(experts)]
     arrays = {name: rng.standard_normal((16, 64)).astype(np.float32) for name in [*names, "stem.weight", "fc.weight"]}
     arrays["layer2.5.experts.2.up.weight"][:, ::64] *= 30
     arrays["layer2.6.experts.2.up.weight"][0, 0] = np.nan
     _, table, rest = draw(QuantizationView(schemes=("int8",)), arrays)["quantization_overview"].panels
     rows, columns = ([name for _, name in names] for names in (table.row_names, table.column_names))
     assert rows == [*(f"layer1.{block}" for block in range(3)), *(f"layer2.{block}" for block in range(9))]
-    assert columns == ["conv1", "conv2", "experts.*.up"]
-    cells = table.grid.values[:, 2]
-    assert table.grid.counts[:, 2].tolist() == [0] * 3 + [1] * 9
+    few = [f"experts.{expert}.up" for expert in range(4)]
+    assert columns == ["conv1", "conv2", *(few if experts == 4 else ["experts.*.up"])]
+    assert table.title.endswith("of experts the worst") == (experts == 40)
+    assert (table.grid.counts[:, 2:] == np.array([0] * 3 + [1] * 9)[:, None]).all()
+    cells = table.grid.values[:, columns.index("experts.2.up" if experts == 4 else "experts.*.up")]
     assert np.nanargmax(np.where(table.grid.counts[:, 2] > 0, cells, -np.inf)) == rows.index("layer2.5")
     assert np.isnan(cells[rows.index("layer2.6")])
     assert [name for _, name in rest.row_names] == ["stem", "fc"]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 
 import pytest
 from tests.support.loaders.machines import load, machine
 
 from torch2grid_builtin._inert import limits, stream
+from torch2grid_builtin._inert.constructors import CONSTRUCTORS
+from torch2grid_builtin._inert.interpreter import Interpreter
 from torch2grid_builtin._inert.malformed import Malformed
+from torch2grid_builtin._inert.stream import PickleStream
 from torch2grid_builtin._inert.values import LongBytes
 
 WINDOW = stream.WINDOW
@@ -233,3 +237,46 @@ def test_calls_of_calls_end() -> None:
     nested = b"(h\x00N" * 1500 + b"(cos\nC\nN)N"
     with pytest.raises(Malformed, match="calls of calls without end"):
         load(wrap + b"h\x00" + nested + b"t" + b"Nt" * 1500 + b"R.")
+
+
+class Endless:
+    """A pickle whose last line goes on for 4 GiB of one letter; *read* is how far it was looked at."""
+
+    shippable = True
+    size = 1 << 32
+
+    def __init__(self, begun: bytes, letter: bytes) -> None:
+        self.begun, self.letter, self.read = begun, letter, 0
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self.read = max(self.read, offset + len(buffer))
+        buffer[:] = self.letter * len(buffer)
+        head = self.begun[offset : offset + len(buffer)]
+        buffer[: len(head)] = head
+
+
+LINES = {opcode: (opcode.encode(), b"1") for opcode in "FIL"} | {
+    "S": (b"S'", b"a"),
+    "V": (b"V", b"a"),
+    "P": (b"P", b"a"),
+    "module of c": (b"c", b"a"),
+    "name of c": (b"cos\n", b"a"),
+    "module of i": (b"(i", b"a"),
+    "name of i": (b"(ios\n", b"a"),
+    "p": (b"Np", b"1"),
+    "g": (b"Np1\ng", b"1"),
+}
+
+
+@pytest.mark.usefixtures("usual_window")
+@pytest.mark.parametrize("line", LINES)
+def test_a_line_without_end_is_refused_after_little_was_read(line: str) -> None:
+    storage = Endless(b"\x80\x02" + LINES[line][0], LINES[line][1])
+    tracemalloc.start()
+    try:
+        with pytest.raises(Malformed, match=r"line of the pickle is longer|thousands of digits"):
+            Interpreter(PickleStream(storage), CONSTRUCTORS).load()
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    assert storage.read < (limits.LINE_BYTES + (4 << 20) if line in "SV" else 1 << 16)

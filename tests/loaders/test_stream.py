@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from torch2grid_builtin._inert import limits, stream
-from torch2grid_builtin._inert.malformed import CutShort, Malformed
+from torch2grid_builtin._inert import stream
+from torch2grid_builtin._inert.malformed import CutShort, LongLine
 from torch2grid_builtin._inert.storages import Slice
 from torch2grid_builtin._inert.stream import PickleStream, part
 from torch2grid_core.sources import BytesStorage, LocalSource, Range, Storage
@@ -121,23 +121,29 @@ def test_lines_of_any_length() -> None:
     raw = b"".join(line + b"\n" for line in lines)
     found = PickleStream(Watched(b"??" + raw + b"no end"), 2)
     for line in lines:
-        got, found.pos = found.line(found.pos)
+        got, found.pos = found.line(found.pos, 500)
         assert got == line
     assert found.tell() == 2 + len(raw)
     with pytest.raises(CutShort, match="does not end"):
-        found.line(found.pos)
+        found.line(found.pos, 500)
     with pytest.raises(CutShort):
-        PickleStream(Watched(b"")).line(0)
+        PickleStream(Watched(b"")).line(0, 500)
 
 
-def test_a_line_is_looked_for_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "LINE_BYTES", 200)
-    watched = Watched(b"x" * 5000 + b"\n")
-    with pytest.raises(Malformed, match="does not end"):
-        PickleStream(watched).line(0)
-    assert watched.reads == [(0, 128), (128, 512)]
-    monkeypatch.setattr(limits, "LINE_BYTES", 10_000)
-    assert PickleStream(watched).line(0) == (b"x" * 5000, 5001)
+@pytest.mark.parametrize("before", [b"", b"N" * 20])  # a line at the start of the window, and in its midst
+def test_little_more_than_the_longest_line_is_read_to_find_that_one_is_longer(before: bytes) -> None:
+    watched = Watched(before + b"x" * 5000 + b"\n")
+    found = PickleStream(watched)
+    found.raw(len(before))
+    with pytest.raises(LongLine, match="longer than 200 bytes"):
+        found.line(found.pos, 200)
+    assert max(end for _, end in watched.reads) <= len(before) + 200 + 2 * 32
+    assert found.tell() == len(before)
+    assert len(found.data) <= 32
+    with pytest.raises(LongLine):
+        found.line(found.pos, 4999)
+    assert found.line(found.pos, 5000) == (b"x" * 5000, 5001)
+    assert found.ahead(3) == b"xxx"
 
 
 def test_a_part_of_a_file_is_a_range_of_the_file(tmp_path: Path) -> None:

@@ -114,9 +114,9 @@ def wide_texts(folder: Path, scale: float) -> list[Path]:
 
 
 def escapes(folder: Path, scale: float) -> list[Path]:
-    """A text of protocol 0 that is one line of escapes."""
+    """A text of protocol 0 that is one line of escapes, nearly as long as one may be."""
     path = folder / "escapes.pkl"
-    path.write_bytes(b"(lp0\nV" + b"\\U0001f600" * int(25_000_000 * scale) + b"\np1\na.")
+    path.write_bytes(b"(lp0\nV" + b"\\U0001f600" * int(6_700_000 * scale) + b"\np1\na.")
     return [path]
 
 

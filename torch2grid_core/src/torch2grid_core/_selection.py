@@ -68,8 +68,8 @@ def select(
     """Choose the part (the loader's default when empty), apply *filters* in order, leave out bookkeeping and empty tensors.
 
     The tensors come in the order of the file, numbered siblings by number, as everything shows them. If there is nothing but
-    bookkeeping, it is drawn after all, with a remark. A filter that is ``listed_only`` gets what a run without the filters
-    behind it lists, so that it counts as the lists do.
+    bookkeeping, it is drawn after all, with a remark. If all tensors are empty, they are listed. A filter that is
+    ``listed_only`` gets what a run without the filters behind it lists, so that it counts as the lists do.
 
     Args:
         checkpoint: what to choose from.
@@ -171,10 +171,7 @@ def _without_bookkeeping(selection: Selection) -> Selection:
     dropped.update({name: "empty" for name, tensor in checkpoint.items() if 0 in tensor.shape})
     drawable = [name for name in checkpoint if name not in dropped]
     if not drawable:
-        if all(tensor.size == 0 for tensor in checkpoint.values()):
-            empty = "its one tensor is" if len(checkpoint) == 1 else f"all {len(checkpoint):,} tensors are"
-            raise NotDrawable(f"{checkpoint.source}: {empty} empty: there is no weight to draw")
-        if _ONLY_BOOKKEEPING not in selection.remarks:
+        if _ONLY_BOOKKEEPING not in selection.remarks and any(tensor.size for tensor in checkpoint.values()):
             selection.remarks.append(_ONLY_BOOKKEEPING)
         return selection
     skipped = [Skip(name, reason, "torch2grid") for name, reason in dropped.items()]

@@ -20,4 +20,7 @@ class CutShort(Broken):
 
 
 class LongLine(Malformed):
-    """A line of text is longer than is held in memory."""
+    """A line is longer than a pickle has there."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"a line of the pickle is longer than {most:,} bytes", "it is not a checkpoint, damaged or hostile")

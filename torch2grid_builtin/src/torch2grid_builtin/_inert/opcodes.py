@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import struct
 from collections.abc import Callable
@@ -123,8 +124,8 @@ def _fixed(machine: Machine, form: str) -> int:
     return int(value)
 
 
-def _line(machine: Machine) -> bytes:
-    raw, machine.stream.pos = machine.stream.line(machine.stream.pos)
+def _line(machine: Machine, most: int = LONG_NAME) -> bytes:
+    raw, machine.stream.pos = machine.stream.line(machine.stream.pos, most)
     machine.spent(len(raw))
     if len(raw) > _LONG:
         machine.work.text(len(raw))
@@ -132,20 +133,22 @@ def _line(machine: Machine) -> bytes:
     return raw
 
 
-def _left_line(machine: Machine) -> Storage:
-    """A line that is too long for memory, left in the file. Raises ``LongLine`` where the pickle is what is shown."""
+def _left_line(machine: Machine, most: int = LONG_NAME) -> Storage:
+    """A line of more than *most* bytes, left in the file. Raises ``LongLine`` where the pickle is what is shown."""
     if machine.whole:
-        raise LongLine("a line of text does not end", "the file is cut short or hostile")
+        raise LongLine(most)
     found = machine.stream.rest_of_line()
     machine.spent(found.size)
     return found
 
 
 def _module(machine: Machine, encoding: str) -> str:
-    """The line of a module. Raises ``Broken``, too, for a long one with a zero byte in it: data, which may go on for long."""
+    """The line of a module. Raises ``Broken``, too, for a long one that begins as none: data, which may go on for long."""
     begun = machine.stream.ahead(LONG_NAME + 1)
-    if b"\n" not in begun and b"\0" in begun:
-        raise Broken("broken pickle: a long name to import is not valid")
+    if b"\n" not in begun and len(begun) > LONG_NAME:
+        text = codecs.getincrementaldecoder(encoding)().decode(begun)  # its last character may be cut
+        if not text.replace(".", "_").isidentifier():
+            raise Broken("broken pickle: a long name to import is not valid")
     return _line(machine).decode(encoding)
 
 
@@ -156,7 +159,10 @@ _OF_FLOATS = frozenset(b"0123456789_+-.eEinftyINFTYaA \t\r\v\f")
 def _numeral(machine: Machine, allowed: frozenset[int] = _OF_INTEGERS) -> tuple[bytes, bool]:
     """A number of a line, and whether a zero byte ends it. Raises ``Malformed`` for such a one where a pickle must be whole."""
     begun = machine.stream.tell()
-    raw, cut, machine.stream.pos = machine.stream.numeral(machine.stream.pos, allowed)
+    try:
+        raw, cut, machine.stream.pos = machine.stream.numeral(machine.stream.pos, allowed)
+    except LongLine as error:
+        raise Malformed("broken pickle: a number that is not valid, or has thousands of digits") from error
     machine.spent(machine.stream.tell() - begun - 1)
     if len(raw) > limits.SHORT:
         machine.work.hold(len(raw))  # at least as much as the number
@@ -272,9 +278,9 @@ def _quoted(machine: Machine) -> None:
     if begun not in b"'\" \t\r\v\f":  # known before the line is read, which other bytes than a pickle's may not end for long
         raise Broken("broken pickle: a text without quotes")
     try:
-        raw = _line(machine).strip()
+        raw = _line(machine, limits.LINE_BYTES).strip()
     except LongLine:
-        _look_at_quotes(begun, _left_line(machine))
+        _look_at_quotes(begun, _left_line(machine, limits.LINE_BYTES))
         raise
     if len(raw) < 2 or raw[:1] != raw[-1:] or raw[:1] not in (b"'", b'"'):
         raise Broken("broken pickle: a text without quotes")
@@ -314,9 +320,9 @@ def unescape(raw: bytes) -> bytes:
 def _raw_unicode(machine: Machine) -> None:
     value: str | LongBytes
     try:
-        value = _line(machine).decode("raw-unicode-escape")
+        value = _line(machine, limits.LINE_BYTES).decode("raw-unicode-escape")
     except LongLine:
-        value = LongBytes(_left_line(machine), True, machine.spool)
+        value = LongBytes(_left_line(machine, limits.LINE_BYTES), True, machine.spool)
     machine.stack.append(value)
 
 

@@ -133,7 +133,8 @@ class PickleStream:
 
     def numeral(self, pos: int, allowed: Collection[int]) -> tuple[bytes, bool, int]:
         """The number in the line at *pos*, whether a zero byte ends it, behind which C looks at nothing, and the place after
-        the line. Raises ``Broken`` where another character than *allowed* stands in front of that.
+        the line. Raises ``Broken`` where another character than *allowed* stands in front of that, ``LongLine`` for thousands
+        of digits.
         """
         if pos + _NUMERAL > len(self.data) and self.base + len(self.data) < self.size:
             pos = self.advance(pos, 2 * _NUMERAL)
@@ -144,7 +145,7 @@ class PickleStream:
                 break
             if each not in allowed:
                 raise Broken("broken pickle: a number that is not valid")
-        raw, pos = self.line(pos)
+        raw, pos = self.line(pos, limits.DECIMAL_DIGITS + 1)  # an L behind them
         number, zero, _ = raw.partition(b"\0")
         return number, bool(zero), pos
 
@@ -168,21 +169,24 @@ class PickleStream:
             self.advance(self.pos, count)
         return self.data[self.pos : self.pos + count]
 
-    def line(self, pos: int) -> tuple[bytes, int]:
-        """The bytes up to the next line feed, and the place after it.
+    def line(self, pos: int, most: int) -> tuple[bytes, int]:
+        """The bytes up to the next line feed, at most so many, and the place after it.
 
-        Raises ``CutShort`` without one, ``LongLine`` where it is far; the stream stands at *pos* then.
+        Raises ``CutShort`` without one, ``LongLine`` where it is farther, which is found through a small window: the stream
+        stands at *pos* then.
         """
-        end = self.data.find(b"\n", pos)
-        need = WINDOW
-        while end < 0:
-            if self.data and self.base + len(self.data) == self.size:
-                raise CutShort("a line of text does not end")
-            if need > limits.LINE_BYTES:
-                raise LongLine("a line of text does not end", "the file is cut short or hostile")
-            need *= 4
-            pos = self.advance(pos, need)
-            end = self.data.find(b"\n", pos)
+        begun, end = self.base + pos, self.data.find(b"\n", pos)
+        if end < 0:
+            while end < 0 and self.base + len(self.data) - begun <= most:
+                if self.data and self.base + len(self.data) == self.size:
+                    raise CutShort("a line of text does not end")
+                self.advance(len(self.data))
+                end = self.data.find(b"\n")
+            end = self.base + end - begun if end >= 0 else most + 1
+            self.base, self.data, self.safe, self.pos = begun, b"", 0, 0
+            pos = self.advance(0, end + 1) if end <= most else 0
+        if end - pos > most:
+            raise LongLine(most)
         return self.data[pos:end], end + 1
 
 

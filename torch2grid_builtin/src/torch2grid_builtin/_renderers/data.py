@@ -193,7 +193,7 @@ def _numbers_pieces(panel: Numbers) -> Iterator[str]:
         "indices": [[each.start, each.stop, each.step] for each in panel.indices],
     }
     yield json_text(head)[:-1] + ', "values": ['
-    for number, (_, texts) in enumerate(panel.lines()):
+    for number, (_, texts) in enumerate(panel.lines() if panel.values.size else ()):
         yield (",\n  " if number else "\n  ") + ", ".join(map(_json_number, texts))
     yield "]}"
 

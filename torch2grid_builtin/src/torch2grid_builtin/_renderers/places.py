@@ -31,6 +31,18 @@ def stretches(panel: Heatmap, axis: int) -> tuple[tuple[int, range], ...]:
     return ((0, range(start, start + count * step, step)),)
 
 
+def first_index(panel: Heatmap, axis: int, cell: int, further: int = 0) -> int | None:
+    """The index of the first weight of a *cell* along the rows (axis 0) or the columns (1), or of a *further* one in it.
+
+    ``None`` between matrices, and past the last weight.
+    """
+    start, indices = max(
+        (run for run in stretches(panel, axis) if run[0] <= cell), default=(0, range(0)), key=lambda run: run[0]
+    )
+    within = (cell - start) * panel.grid.cell[axis] + further
+    return indices[within] if 0 <= within < len(indices) else None
+
+
 def first_weights(grid: Grid, tensor: str) -> Array | None:
     """The flat index of the first weight in each cell, −1 where there is none; ``None`` where blocks do not say it."""
     layout = grid.layout

@@ -28,10 +28,12 @@ class GridView(View):
     name = "grid"
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
-        return {"grid": _whole(run)}
+        return {"grid": _whole(run)} if any(tensor.size for tensor in checkpoint.values()) else {}
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         """One page, ``neural_grid``, or ``neural_grid_NAME`` where the user chose a transformer."""
+        if "grid" not in results:
+            return ()
         grid: Grid = results["grid"]
         transformer = run.transformer or Flatten()
         chosen = run.transformer_name

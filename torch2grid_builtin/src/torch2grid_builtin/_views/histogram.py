@@ -51,7 +51,7 @@ class HistogramView(View):
             raise ValueError("tail must be between 0 and 0.5")
 
     def tensor_needs(self, tensor: LazyTensor, run: Settings) -> dict[str, Any]:
-        return {"summary": Summary((run.threshold,)), "values": Values(COUNTED)} if self.each else {}
+        return {"summary": Summary((run.threshold,)), "values": Values(COUNTED)} if self.each and tensor.size else {}
 
     def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         summary: Distribution = results["summary"]
@@ -79,13 +79,15 @@ class HistogramView(View):
         yield Page(name, title, (panel,), "histograms", about=about(tensor))
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> dict[str, Any]:
-        return {"summary": Summary((run.threshold,))} if self.overview and not one_picture(checkpoint, run, self.each) else {}
+        if not self.overview or one_picture(checkpoint, run, self.each) or not _with_weights(checkpoint):
+            return {}
+        return {"summary": Summary((run.threshold,))}
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         if "summary" not in results:
             return
         summaries: Mapping[str, Distribution] = results["summary"]
-        names = list(checkpoint)
+        names = _with_weights(checkpoint)
         columns = columns_of(names)
         heights = "logarithmic heights" if self.log else "linear heights"
         title = (
@@ -257,6 +259,11 @@ def _ends(summary: Distribution, tail: float) -> tuple[float, float]:
     if low == high or summary.max - summary.min <= 2 * (high - low):
         return summary.min, summary.max
     return low, high
+
+
+def _with_weights(checkpoint: Checkpoint) -> list[str]:
+    """The tensors that are not empty."""
+    return [name for name, tensor in checkpoint.items() if tensor.size]
 
 
 def bar_edges(

@@ -18,6 +18,7 @@ from torch2grid_builtin._compare.figures import (
     kind_across,
     layers_and_kinds,
     short,
+    stem_and_leaf,
     together,
 )
 from torch2grid_builtin._compare.quantised import decibels
@@ -46,6 +47,7 @@ FORMATS = {
 }
 _FEW = 4  # tensors, from which on a median says what is usual
 _KINDS = 60
+_EACH_EXPERT = 32  # columns of a table by layer and kind, up to which each expert has its own
 _PICTURES = 16  # matrices of a tensor that are drawn
 
 
@@ -298,8 +300,11 @@ def _overview(errors: Mapping[str, QuantizationErrors], keep: float) -> Iterator
         column_names=[SCHEMES[name].label for name in names],
     )
     yield panel if panel is not None else Text("no figure is known")
-    groups = together(ordered)
+    groups = {tensor: [tensor] for tensor in ordered}
     kinds = in_layers(groups) if len(errors) > BARS else {}
+    if len({stem_and_leaf(kind)[1] for kind in kinds}) not in range(1, _EACH_EXPERT + 1):
+        groups = together(ordered)
+        kinds = in_layers(groups) if len(errors) > BARS else {}
     if kinds:
         yield from _by_layer(errors, groups, kinds, names, keep)
 
@@ -316,11 +321,12 @@ def _by_layer(
     names: Sequence[str],
     keep: float,
 ) -> Iterator[Heatmap]:
-    """By how much the SNR of each tensor, of experts the worst, is below the median: of each scheme a table of layers by kind.
+    """By how much the SNR of each tensor is below the median: of each scheme a table of layers by kind.
 
-    What is in no layer is a table of its own, of all schemes. groups: what experts share → their tensors. kinds: of the groups,
-    by layer.
+    What is in no layer is a table of its own, of all schemes. groups: what has a cell → its tensors; of several, as of experts,
+    the worst counts, which the titles say. kinds: of the groups, by layer.
     """
+    of_several = "; of experts the worst" if any(len(tensors) > 1 for tensors in groups.values()) else ""
     inside = {group for layers in kinds.values() for group in layers.values()}
     outside = [group for group in groups if group not in inside]
     rest = np.full((len(outside), len(names)), np.nan)
@@ -335,7 +341,7 @@ def _by_layer(
         high = max([keep, *(abs(figure) for figure in away.values() if math.isfinite(figure))])
         highest = max([highest, *(abs(away[group]) for group in outside if math.isfinite(away[group]))])
         rest[:, column], lost[:, column] = [away[group] for group in outside], [group in ill for group in outside]
-        title = f"{SCHEMES[name].label}: how much worse than the median SNR of {usual:.1f} dB"
+        title = f"{SCHEMES[name].label}: how much worse than the median SNR of {usual:.1f} dB{of_several}"
         panel = layers_and_kinds(kinds, away, ill, _WORSE, title, (-high, high))
         if panel is not None:
             yield panel

@@ -45,11 +45,10 @@ class ValuesView(View):
         return checkpoint
 
     def tensor_needs(self, tensor: LazyTensor, run: Settings) -> Mapping[str, Need[Any]]:
-        return {"values": Values(max(tensor.size, 1))} if tensor.size and not _in_one(run) else {}
+        return {} if _in_one(run) else {"values": Values(max(tensor.size, 1))}
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
-        names = [name for name, tensor in checkpoint.items() if tensor.size] if _in_one(run) else []
-        return {"values": Values(max(checkpoint[name].size for name in names)).about(names)} if names else {}
+        return {"values": Values(max(1, *(tensor.size for tensor in checkpoint.values())))} if _in_one(run) else {}
 
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         """For one csv: of one tensor its page, of several a row for each number, with the tensor's name and the index."""

@@ -139,8 +139,8 @@ class Drawing:
         errors: list[Torch2GridError] = [*failures.values(), *declined.values()]
         idle = [view.name for view in views if view.name not in drew and view.name not in declined]
         if not failures and len(idle) == len(views):
-            what = counted(len(checkpoint), "tensor")
-            raise NotDrawable(f"{checkpoint.source}: {', '.join(idle)}: nothing to draw among {what}")
+            kind = "tensor" if any(tensor.size for tensor in checkpoint.values()) else "empty tensor"
+            raise NotDrawable(f"{checkpoint.source}: {', '.join(idle)}: nothing to draw among {counted(len(checkpoint), kind)}")
         in_vain = bool(failures) or drew <= declined.keys()  # a view that declines at its end may have drawn
         for error in errors[in_vain:]:
             self.manager.trace(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -65,7 +66,7 @@ class Numbers:
                 texts = number_texts(self.values[start : start + _AT_ONCE])
                 yield from (((index,), [text]) for index, text in zip(last[start:], texts, strict=False))
             return
-        rows = self.values.reshape(-1, len(last))
+        rows = self.values.reshape(math.prod(map(len, leading)), len(last))
         for place, index in enumerate(itertools.product(*leading)):
             yield index, number_texts(rows[place])
 

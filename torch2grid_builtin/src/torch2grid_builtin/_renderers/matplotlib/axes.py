@@ -21,10 +21,19 @@ from torch2grid_builtin._renderers.matplotlib.heatmap import Legend, rgb
 from torch2grid_builtin._renderers.matplotlib.page import draw_page
 from torch2grid_builtin._renderers.matplotlib.paint import paint_page
 from torch2grid_builtin._renderers.matplotlib.regions import mark_text, region_borders
-from torch2grid_builtin._renderers.matplotlib.room import CLOSE, SMALLEST, BentLocator, fill_cell, keep_apart, set_title
+from torch2grid_builtin._renderers.matplotlib.room import (
+    CLOSE,
+    SMALLEST,
+    BentLocator,
+    fill_cell,
+    keep_apart,
+    room_above,
+    set_title,
+)
 from torch2grid_builtin._renderers.matplotlib.text import wrap
-from torch2grid_builtin._renderers.matplotlib.ticks import IndexFormatter, IndexLocator, coordinate
+from torch2grid_builtin._renderers.matplotlib.ticks import IndexFormatter, IndexLocator, cell_at, coordinate
 from torch2grid_builtin._renderers.numbers import number, numbers, outline, over_bars
+from torch2grid_builtin._renderers.places import first_index
 from torch2grid_builtin._renderers.titles import inside, modules_of, titles
 from torch2grid_core import Grid, Page, Style, UsageError
 from torch2grid_core.grids import ColorScale, color_scale, colormap, default_map, signals
@@ -77,25 +86,26 @@ def _new(page: Page) -> Axes:
 
 
 def _page(page: Page, ax: Axes, map: str | None) -> None:
-    whole = ax.get_window_extent()
+    whole = ax.get_window_extent().frozen()  # a title may be as wide as the place, where a matrix is narrower
     if len(page.panels) == 1:
         panel = page.panels[0]
         _panel(panel, ax, map)
         text = ": ".join(filter(None, (page.title, getattr(panel, "title", ""))))
-        set_title(ax, text, whole.width, ("medium", "small", "x-small"), _TITLE_LINES + 1)
         ax.apply_aspect()
+        set_title(ax, text, whole.width, ("medium", "small", "x-small"), _TITLE_LINES + 1, room_above(ax))
         _inside(panel, ax)
         keep_apart(ax)
         return
     ax.set_axis_off()
     if len(page.panels) > _MANY:
         canvas = draw_page(page, Style(colormap=map))
-        ax.imshow(paint_page(canvas.width, canvas.height, canvas.shapes), interpolation="antialiased")
+        ax.imshow(paint_page(canvas.width, canvas.height, canvas.shapes), interpolation="antialiased").set_mouseover(False)
+        ax.format_coord = _OfPanels(ax, ())  # type: ignore[method-assign]
         return
-    sizes = ("medium", "small")
-    set_title(ax, page.title, whole.width, sizes, _TITLE_LINES)
+    sizes, above = ("medium", "small", "x-small"), room_above(ax)
+    set_title(ax, page.title, whole.width, sizes, _TITLE_LINES, above)
     if "…" in ax.get_title() and "…" not in page.title:
-        set_title(ax, page.title.partition(" · ")[0], whole.width, sizes, _TITLE_LINES)
+        set_title(ax, page.title.partition(" · ")[0], whole.width, sizes, _TITLE_LINES, above)
     places, inners = _places(page, whole.width / whole.height), list[Axes]()
     for panel, cell in zip(page.panels, places, strict=False):
         left, bottom, width, height = cell
@@ -115,6 +125,9 @@ def _page(page: Page, ax: Axes, map: str | None) -> None:
             fill_cell(inner, ax, cell)
             _break_texts_beside(inner)
         _inside(panel, inner)
+        if isinstance(panel, Bar):  # which says now how many bars there are
+            fill_cell(inner, ax, cell)
+    ax.format_coord = _OfPanels(ax, inners)  # type: ignore[method-assign]
     keep_apart(ax)
 
 
@@ -273,18 +286,20 @@ def _heatmap(panel: Heatmap, ax: Axes, map: str | None) -> None:
     square = abs((across(columns) - across(0)) / (columns * wide) / ((down(rows) - down(0)) / (rows * high)))
     aspect: Any = "auto" if longer > _SLENDER * shorter or tabular else square
     values = np.ma.masked_invalid(grid.values)
-    ax.imshow(values, cmap=table, norm=_Scale(scale), extent=extent, aspect=aspect, interpolation="nearest")
+    image = ax.imshow(values, cmap=table, norm=_Scale(scale), extent=extent, aspect=aspect, interpolation="nearest")
+    image.set_mouseover(False)  # what the axes say has the number
+    ax.format_coord = _OfCells(panel)  # type: ignore[method-assign]
     if (grid.counts == 0).any():
         cover = np.zeros((rows, columns, 4))
         cover[grid.counts == 0] = (*rgb(marks.empty), 1)
-        ax.imshow(cover, extent=extent, aspect=aspect, interpolation="nearest")
+        ax.imshow(cover, extent=extent, aspect=aspect, interpolation="nearest").set_mouseover(False)
     _labels(ax, panel.columns, panel.rows)
     for side, line in enumerate((ax.yaxis, ax.xaxis)):
         line.set_major_locator(IndexLocator(panel, side))
         line.set_major_formatter(IndexFormatter(panel, side))
     if panel.row_names:
         places, names = zip(*panel.ranked_row_names, strict=True)
-        ax.set_yticks(list(map(down, places)))
+        ax.set_yticks([down(place) for place in places])
         ax.set_yticklabels([visible(name, _NAME) for name in names], parse_math=False)
     elif not panel.rows:
         ax.set_yticks([])
@@ -293,6 +308,47 @@ def _heatmap(panel: Heatmap, ax: Axes, map: str | None) -> None:
         ax.tick_params(axis="x", rotation=90)
     elif not panel.columns:
         ax.set_xticks([])
+
+
+class _OfCells:
+    """What matplotlib says of the place of the pointer in the axes of *panel*: row and column of the cell, and its number."""
+
+    def __init__(self, panel: Heatmap) -> None:
+        self.panel = panel
+
+    def __call__(self, x: float, y: float) -> str:
+        panel, grid = self.panel, self.panel.grid
+        place = math.floor(cell_at(panel, 0, y)), math.floor(cell_at(panel, 1, x))
+        if not all(0 <= own < length for own, length in zip(place, grid.shape, strict=True)):
+            return ""
+        owners = (each.name for each in grid.regions for rect in each.rects if _holds(rect, place))
+        facts = [] if panel.rows or panel.row_names else [visible(name, _NAME) for name in owners]
+        sides = ((panel.rows, panel.row_names), (panel.columns, panel.column_names))
+        for side, (what, names) in enumerate(sides):
+            name = next((text for at, text in names if math.floor(at) == place[side]), "")
+            if not name and what and (weight := first_index(panel, side, place[side])) is not None:
+                name = str(weight)
+            facts.append(f"{what.partition(' (')[0]} {visible(name, _NAME)}".strip() if name else "")
+        value = number(float(grid.values[place])) if grid.counts[place] else "no weight"
+        return f"{', '.join(filter(None, facts))}: {value}".removeprefix(": ")
+
+
+def _holds(rect: tuple[int, int, int, int], place: tuple[int, int]) -> bool:
+    return rect[0] <= place[0] < rect[0] + rect[2] and rect[1] <= place[1] < rect[1] + rect[3]
+
+
+class _OfPanels:
+    """The same of the panels in *ax*, which are no axes of the figure's own."""
+
+    def __init__(self, ax: Axes, inners: Sequence[Axes]) -> None:
+        self.ax, self.inners = ax, inners
+
+    def __call__(self, x: float, y: float) -> str:
+        place = self.ax.transData.transform((x, y))
+        for inner in self.inners:
+            if inner.axison and inner.bbox.contains(*place):
+                return str(inner.format_coord(*inner.transData.inverted().transform(place)))
+        return ""
 
 
 def _color_bar(panel: Heatmap, ax: Axes, map: str | None) -> None:
@@ -337,7 +393,7 @@ def _regions(panel: Heatmap, ax: Axes) -> None:
 def _region_names(panel: Heatmap, ax: Axes) -> None:
     """The grid's labels, and each region's name once, on a light ground, where there is room for it in the axes as they are."""
     grid = panel.grid
-    (high, wide), (rows, columns) = grid.cell, grid.shape
+    rows, columns = grid.shape
     box = ax.get_window_extent()
     pixels = min(box.width / columns, box.height / rows)  # of a cell
     height = _POINTS * ax.figure.dpi / 72

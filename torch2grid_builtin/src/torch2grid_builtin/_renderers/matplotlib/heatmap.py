@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -320,21 +321,19 @@ class Marginals:
 
     def _name_columns(self, canvas: Canvas, marginal: Marginal, left: int, bottom: int, thick: int) -> None:
         """Above the bars."""
-        taken: list[tuple[float, float]] = []
-        for place, text in marginal.names:
-            half = text_width(literal(text), self.size) / 2 + 3
-            at = _free(left + place * thick, half, taken, left - half, left + len(marginal.values) * thick + half)
-            if at is not None:
-                canvas.text(at, bottom, literal(text), self.size, MARK, ha="center")
+        wanted = [(left + place * thick, text_width(literal(text), self.size) / 2 + 3) for place, text in marginal.names]
+        out = max((half for _, half in wanted), default=0.0)
+        middles = in_order(wanted, left - out, left + len(marginal.values) * thick + out)
+        for at, (_, text) in zip(middles, marginal.names, strict=False):
+            canvas.text(at, bottom, literal(text), self.size, MARK, ha="center")
 
     def _name_rows(self, canvas: Canvas, marginal: Marginal, left: int, top: int, thick: int) -> None:
         """Beside the bars."""
-        taken: list[tuple[float, float]] = []
-        for place, text in marginal.names:
-            half = self.line / 2
-            at = _free(top + place * thick, half, taken, top - half, top + len(marginal.values) * thick + half)
-            if at is not None:
-                canvas.text(left, at, literal(text), self.size, MARK, va="middle")
+        half = self.line / 2
+        wanted = [(top + place * thick, half) for place, _ in marginal.names]
+        middles = in_order(wanted, top - half, top + len(marginal.values) * thick + half)
+        for at, (_, text) in zip(middles, marginal.names, strict=False):
+            canvas.text(left, at, literal(text), self.size, MARK, va="middle")
 
     def _bars(self, canvas: Canvas, marginal: Marginal, left: int, top: int, thick: int, *, upright: bool) -> None:
         """One outline for all bars. left, top: where the first begins; upright: bars of columns, else of rows."""
@@ -359,15 +358,25 @@ class Marginals:
             canvas.rects(np.stack([left * one, top + ill, self.long * one, thick * one], axis=1), self.lost)
 
 
-def _free(at: float, half: float, taken: list[tuple[float, float]], low: float, high: float) -> float | None:
-    """The middle nearest to *at* of a free stretch of 2·*half* pixels between *low* and *high*, which is *taken* then."""
-    edges = [edge for start, stop in taken for edge in (start - half, stop + half)]
-    for middle in sorted([min(max(at, low + half), high - half), *edges], key=lambda each: abs(each - at)):
-        inside = low <= middle - half and middle + half <= high
-        if inside and all(middle + half <= start or middle - half >= stop for start, stop in taken):
-            taken.append((middle - half, middle + half))
-            return middle
-    return None
+def in_order(wanted: Sequence[tuple[float, float]], low: float, high: float) -> list[float]:
+    """Middles of texts between *low* and *high* that do not meet, near the places *wanted* and in the order of these.
+
+    wanted: (middle, half of the length) of each, the most important first. Where not all have room, the last have none.
+    """
+    count = len(wanted)
+    while count and sum(2 * half for _, half in wanted[:count]) > high - low:
+        count -= 1
+    ranks = sorted(range(count), key=lambda rank: wanted[rank][0])
+    starts = list(itertools.accumulate((2 * wanted[rank][1] for rank in ranks), initial=0.0))  # were all close together
+    groups: list[list[float]] = []  # how far each is from there, at best; those that would meet have one distance
+    for rank, start in zip(ranks, starts, strict=False):
+        middle, half = wanted[rank]
+        groups.append([middle - half - start])
+        while len(groups) > 1 and math.fsum(groups[-2]) / len(groups[-2]) > math.fsum(groups[-1]) / len(groups[-1]):
+            groups[-2:] = [groups[-2] + groups[-1]]
+    moved = [min(max(math.fsum(group) / len(group), low), high - starts[-1]) for group in groups for _ in group]
+    found = dict(zip(ranks, (by + start for by, start in zip(moved, starts, strict=False)), strict=True))
+    return [found[rank] + wanted[rank][1] for rank in range(count)]
 
 
 def _largest(marginal: Marginal) -> float:
@@ -431,7 +440,7 @@ class Legend:
         if self.of_logarithms and (found := _powers(self.scale.low, self.scale.high)):
             return found
         values = self.scale.value(np.array(_SHARES))
-        values[np.abs(values) < 1e-9 * np.abs(values).max()] = 0.0  # what rounding leaves of 0
+        values[np.abs(np.array(_SHARES) - self.scale.fraction(np.zeros(1))) < 1e-9] = 0.0  # what rounding leaves of 0
         return list(zip(_SHARES, numbers(values.tolist()), strict=True))
 
     @property

@@ -327,7 +327,9 @@ def draw_marks(
 def mark_text(name: str, across: float, down: float, size: float) -> str:
     """What of a mark's text a part of so many pixels has room for, little of it under that; empty where it has none."""
     share = _LETTER if len(name) == 1 else _MARKED
-    return next((text for text, _, points in _texts_that_fit(_shortened(name), size, across, down, share) if points == size), "")
+    return next(
+        (text for text, _, points in _texts_that_fit(_shortened(name), size, across, down, share) if points == size), ""
+    )
 
 
 def _shortened(name: str) -> list[str]:

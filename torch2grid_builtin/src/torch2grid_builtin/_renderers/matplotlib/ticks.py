@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.ticker import Formatter, Locator
 
 from torch2grid_builtin._renderers.matplotlib.text import text_width
-from torch2grid_builtin._renderers.places import stretches
+from torch2grid_builtin._renderers.places import first_index, stretches
 from torch2grid_core.pages import Heatmap
 
 _ACROSS, _DOWN, _LITTLE = 5.3, 3.8, 2.8  # sizes of the text from one tick to the next: along columns, rows, and few rows
@@ -41,7 +41,7 @@ def index_ticks(panel: Heatmap, axis: int, pixels: float, size: float) -> list[t
 
 
 def _ticks(start: int, indices: range, step: int, apart: float) -> Iterator[tuple[float, int]]:
-    """Of a stretch of *indices* that begins at cell *start*, *step* weights a cell, at least *apart* weights from each other."""
+    """Of a stretch of *indices* from cell *start* on, *step* weights a cell, at least *apart* weights from each other."""
     power = 10 ** max(math.floor(math.log10(max(apart, 1))), 0)
     every = next((power * each for each in (1, 2, 5, 10) if power * each >= apart), power * 10)
     return ((start + (place + 0.5) / step, indices[place]) for place in range(0, len(indices), every))
@@ -55,6 +55,12 @@ def coordinate(panel: Heatmap, axis: int, place: float) -> float:
     (_, indices), *others = stretches(panel, axis)
     weights = place * panel.grid.cell[axis] - 0.5
     return weights if others else indices.start + weights * indices.step
+
+
+def cell_at(panel: Heatmap, axis: int, value: float) -> float:
+    """The place in cells of a coordinate: what ``coordinate`` was given."""
+    start, end = coordinate(panel, axis, 0), coordinate(panel, axis, 1)
+    return (value - start) / (end - start)
 
 
 class IndexLocator(Locator):
@@ -85,9 +91,10 @@ class IndexFormatter(Formatter):
         self.panel, self.side = panel, side
 
     def __call__(self, value: float, place: int | None = None) -> str:
-        runs, step = stretches(self.panel, self.side), self.panel.grid.cell[self.side]
-        if len(runs) == 1:
+        if len(stretches(self.panel, self.side)) == 1:
             return str(round(value))
-        start, indices = max((run for run in runs if run[0] * step <= round(value)), default=runs[0], key=lambda run: run[0])
-        within = round(value) - start * step
-        return str(indices[within]) if 0 <= within < len(indices) else ""
+        cells = cell_at(self.panel, self.side, value)
+        index = first_index(
+            self.panel, self.side, math.floor(cells), round((cells % 1) * self.panel.grid.cell[self.side] - 0.5)
+        )
+        return "" if index is None else str(index)

@@ -116,9 +116,9 @@ export function unravel(index, shape) {
  * @returns {{at: number, index: number}[]}
  */
 export function indexTicks(runs, cell, pixels, apart, from, to) {
-  const least = Math.max((apart * cell) / pixels, 1);
-  const power = 10 ** Math.floor(Math.log10(least));
-  const every = ([1, 2, 5].find((each) => each * power >= least) ?? 10) * power;
+  const needed = Math.max((apart * cell) / pixels, 1);
+  const power = 10 ** Math.floor(Math.log10(needed));
+  const every = ([1, 2, 5].find((each) => each * power >= needed) ?? 10) * power;
   const found = [];
   for (const [start, first, step, count] of runs) {
     const end = start + Math.ceil(count / cell) - (runs.length > 1 ? apart / 2 / pixels : 0);
