@@ -285,8 +285,11 @@ def draw_marks(
     factor: tuple[int, int],
     size: float,
     written: Sequence[_Box] = (),
+    short: bool = False,
 ) -> None:
     """A dotted line where each marked part of a tensor begins, and its text in its upper left corner where there is room.
+
+    short: always the number alone of those that are counted.
 
     written: rectangles of pixels under other texts. A mark's stands beside or below those, never over one.
     """
@@ -310,7 +313,8 @@ def draw_marks(
                     continue  # it has its name already
             else:
                 share = _LETTER if len(mark.name) == 1 else _BEGINS if down < 3 * size * LINE else _MARKED
-            texts = list(_texts_that_fit(_shortened(mark.name), _as_low(size, down), across, down, share))
+            choices = _shortened(mark.name)[-1:] if short else _shortened(mark.name)
+            texts = list(_texts_that_fit(choices, _as_low(size, down), across, down, share))
             beside = [(box[0] + box[2] + 1, None) for box in near] + [(None, box[1] + box[3] + 2) for box in near]
             for (at_x, at_y), (text, long, points) in product([(None, None), *beside], texts):
                 line = round(points * LINE)
