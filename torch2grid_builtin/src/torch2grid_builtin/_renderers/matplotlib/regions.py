@@ -33,6 +33,7 @@ _SQUEEZED = ((1.0, 0.2), (0.85, 0.25), (0.75, 0.3))  # of the size of a text, an
 _LETTER = 0.35  # by that of a part of a fused projection: Q, K and V need little, and one alone says nothing
 _MARKED, _BEGINS = 0.2, 0.45  # and of a part's, under its text, and where it is low: a band says at which row it begins
 _NAMED = 0.95  # and of a matrix of one layer, whose name stands nowhere else
+_AROUND = 4  # pixels of light ground left and right of a mark's text
 _SMALLEST, _PIXELS = 0.7, 8.0  # of the size of a text, in low boxes, and pixels of one that may be smaller still
 _PIECES = 8  # rectangles of a region above which one across several may be far larger than each
 _TILE = 64  # pixels a side of the tiles by which texts are found
@@ -289,11 +290,12 @@ def draw_marks(
 ) -> None:
     """A dotted line where each marked part of a tensor begins, and its text in its upper left corner where there is room.
 
-    short: always the number alone of those that are counted.
+    short: always the number alone of those that are counted, and on little ground: small pictures are soon covered.
 
     written: rectangles of pixels under other texts. A mark's stands beside or below those, never over one.
     """
     high, wide = factor
+    pad = 2 if short else _AROUND
     taken = _Written(written)
     names = {region.rects[0][:2]: region.name.split(".") for region in grid.regions if region.rects and grid.marks}
     for mark in grid.marks:
@@ -314,7 +316,7 @@ def draw_marks(
             else:
                 share = _LETTER if len(mark.name) == 1 else _BEGINS if down < 3 * size * LINE else _MARKED
             choices = _shortened(mark.name)[-1:] if short else _shortened(mark.name)
-            texts = list(_texts_that_fit(choices, _as_low(size, down), across, down, share))
+            texts = list(_texts_that_fit(choices, _as_low(size, down), across, down, share, pad))
             beside = [(box[0] + box[2] + 1, None) for box in near] + [(None, box[1] + box[3] + 2) for box in near]
             for (at_x, at_y), (text, long, points) in product([(None, None), *beside], texts):
                 line = round(points * LINE)
@@ -324,7 +326,7 @@ def draw_marks(
                 if inside and _is_free(box, near):
                     taken.add(box)
                     canvas.rects([box], "white", alpha=0.82)
-                    canvas.text(box[0] + 4, box[1], text, points, INK, va="top")
+                    canvas.text(box[0] + pad, box[1], text, points, INK, va="top")
                     break
 
 
@@ -367,13 +369,13 @@ class _Written:
 
 
 def _texts_that_fit(
-    choices: Sequence[str], size: float, across: float, down: float, share: float
+    choices: Sequence[str], size: float, across: float, down: float, share: float, pad: int = _AROUND
 ) -> Iterator[tuple[str, float, float]]:
     """Those of *choices* for which a part of so many pixels has room, with their pixels and the size of the text: the first
-    as they are, then all of them smaller."""
+    as they are, then all of them smaller. pad: pixels of light ground left and right of it."""
     for part, _ in _SQUEEZED:
         for text in choices:
-            long = text_width(text, part * size) + 8
+            long = text_width(text, part * size) + 2 * pad
             if long <= min(share * across * down / round(part * size * LINE), across - 1):
                 yield text, long, part * size
 
