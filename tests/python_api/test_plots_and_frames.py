@@ -460,19 +460,30 @@ def test_outlines_of_regions_leave_the_cells_to_be_seen(plugin):
     assert (shown[0] != shown[1]).any(axis=2).mean() < 0.05
 
 
-def test_each_bar_has_its_name_and_the_first_are_kept_where_not_all_have_room():
+@pytest.mark.parametrize("ranked", [True, False])
+@pytest.mark.parametrize("beside", [0, 2])
+def test_each_bar_has_its_name_and_the_largest_are_kept_where_not_all_have_room(ranked, beside):
     labels = tuple(f"model.layers.{place}.weight" for place in range(30))
-    bars = Page("bars", "Bars", (Bar(labels, np.arange(30.0)[::-1], ylabel="z"),))
-    for size, count in (((6, 6), 30), ((4, 2), None)):
+    values = np.arange(30.0)[::-1] if ranked else np.random.default_rng(0).permutation(np.arange(30.0))
+    bar = Bar(labels, values, ylabel="z", flags={} if ranked else {int(np.argmin(values)): "NaN"})
+    bars = Page("bars", "Bars", (bar,) * (1 + beside), columns=1 + beside)
+    for size, all_have_room in (((8 * (1 + beside), 8), True), ((4 + 5 * beside, 2), False)):
         figure = Figure(figsize=size, layout="constrained")  # which makes room for names of any length
         ax = figure.subplots()
         bars.plot(ax)
         figure.draw_without_rendering()
-        names = [label.get_text() for label in ax.get_yticklabels()]
-        assert names == list(labels[: len(names)])
-        assert sum(place <= ax.get_ylim()[0] for place in range(30)) == len(names)  # no bar is without one
-        assert count in (None, len(names))
-        assert ax.get_xlabel() == ("z" if count else f"z (the first {len(names)} of 30)")
+        for each in ax.child_axes or [ax]:
+            names = [label.get_text() for label in each.get_yticklabels()]
+            drawn = [patch.get_width() for patch in each.patches if patch.get_visible()]
+            assert len(names) == len(drawn)  # no bar is without one
+            assert (len(names) == 30) == all_have_room
+            sizes = np.where([place in bar.flags for place in range(30)], np.inf, values)
+            kept = sorted(np.argsort(-sizes)[: len(names)].tolist())
+            assert drawn == values[kept].tolist()
+            if not beside:
+                assert names == [labels[place] + (" (NaN)" if place in bar.flags else "") for place in kept]
+            said = each.get_xlabel().replace("\n", " ")
+            assert said in ("", "z" if all_have_room else f"z (the {len(names)} largest of 30)")
 
 
 SMALL = [(1.5, 1.5), (2.5, 2), (4, 2), (3.5, 3.5)]

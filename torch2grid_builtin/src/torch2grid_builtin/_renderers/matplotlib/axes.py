@@ -557,15 +557,23 @@ def _bar(panel: Bar, ax: Axes) -> None:
 
 
 def _largest_bars(panel: Bar, ax: Axes) -> None:
-    """Where bars are sorted and not all of their names have room: the first ones alone, and how many these are."""
-    sizes, count = np.abs(panel.values), len(panel.labels)
-    box = ax.get_window_extent()
-    room = max(int(box.height * 72 / ax.figure.dpi / (SMALLEST * CLOSE)), 1)
-    if room >= count or panel.flags or not (np.diff(sizes) <= 0).all():
+    """Where not all names of bars have room: the largest bars alone, in their order, and how many these are of how many."""
+    count, line = len(panel.labels), SMALLEST * CLOSE * ax.figure.dpi / 72
+    high = ax.get_window_extent().height
+    if high >= count * line:
         return
-    ax.set_yticks(ax.get_yticks()[:room], labels=[each.get_text() for each in ax.get_yticklabels()[:room]], parse_math=False)
-    ax.set_ylim(room - 0.5, -0.5)
-    ax.set_xlabel(f"{visible(panel.ylabel)} (the first {room} of {count})".lstrip(), parse_math=False)
+    room = max(int((high - line) / line), 1)  # what is written under the bars may take another line
+    sizes = np.abs(panel.values)
+    sizes[[place for place in range(count) if place in panel.flags or np.isnan(sizes[place])]] = np.inf
+    kept = sorted(np.argsort(-sizes, kind="stable")[:room].tolist())
+    for container in [*ax.containers]:
+        container.remove()
+    values = panel.values[kept]
+    ax.barh(np.arange(len(kept)), np.where(np.isfinite(values), values, 0), color="#4a80aa")
+    flags = {place: panel.flags[own] for place, own in enumerate(kept) if own in panel.flags}
+    _names(ax.yaxis, np.arange(len(kept)), [panel.labels[own] for own in kept], flags)
+    ax.set_ylim(len(kept) - 0.5, -0.5)
+    ax.set_xlabel(f"{visible(panel.ylabel)} (the {room} largest of {count})".lstrip(), parse_math=False)
 
 
 def _boxes(panel: Boxes, ax: Axes) -> None:
