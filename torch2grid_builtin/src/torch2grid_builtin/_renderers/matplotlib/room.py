@@ -103,7 +103,7 @@ def fill_cell(inner: Axes, ax: Axes, cell: tuple[float, float, float, float]) ->
     """
     place = Bbox.from_bounds(*cell).transformed(ax.transAxes)
     for line, length in ((inner.xaxis, place.width), (inner.yaxis, place.height)):
-        pixels = line.label.get_fontsize() * ax.figure.dpi / 72
+        pixels = float(line.label.get_fontsize()) * ax.figure.dpi / 72
         line.set_label_text("\n".join(wrap(line.label.get_text().replace("\n", " "), length, pixels)), parse_math=False)
     narrow = _too_narrow(inner, ax, cell)
     for give_up in (_name, _long_names, _ticks, _title):
@@ -271,7 +271,7 @@ def _touch(one: Bbox, other: Bbox) -> bool:
 
 def _outside(box: Bbox, page: Any) -> bool:
     """True for a text that the edge of the figure would cut."""
-    return min(box.x0 - page.x0, box.y0 - page.y0, page.x1 - box.x1, page.y1 - box.y1) < -_REACHES
+    return bool(min(box.x0 - page.x0, box.y0 - page.y0, page.x1 - box.x1, page.y1 - box.y1) < -_REACHES)
 
 
 def _ticks_inside(ax: Axes, page: Any) -> None:
@@ -286,7 +286,7 @@ def _ticks_inside(ax: Axes, page: Any) -> None:
             over = max(page.y0 - box.y0 if level else page.x0 - box.x0 for box in boxes)
             room = taken - max(over, 0)
             _smaller(ax, line.axis_name, max(room, 0) / taken if over > 0 else 0.8)
-            if line.get_ticklabels()[0].get_fontsize() <= SMALLEST:
+            if float(line.get_ticklabels()[0].get_fontsize()) <= SMALLEST:
                 _long_names(line, 3 * max(room, 0))
             ax.get_tightbbox()
         if line.label.get_text() and _outside(line.label.get_window_extent(), page):
