@@ -166,8 +166,8 @@ _RATIOS = (
     " the loops and sft-cli map the file, whose pages count, ours reads it: the tables have it without them, too."
 )
 _NUMBER = """\
-**{seconds} seconds** and {memory} MB of memory draw all 124 million weights of GPT-2 on {cores} cores. A plain script with
-torch and matplotlib takes {time} times as long and {more} times the memory.
+torch2grid draws 124 million weights, in the shapes of GPT-2, in **{seconds} seconds** with {memory} MB of memory, on {cores}
+cores. A plain script with torch and matplotlib takes {time} times as long and {more} times the memory.
 [More comparisons](docs/performance.md#beside-other-tools)."""
 _FIGURES = """\
 - Statistics of half a gigabyte: starting. `--stats` of GPT-2 took {gpt2} s, of 500 small tensors {small} s. That is why the

@@ -26,14 +26,14 @@ for library in ("OPENBLAS", "MKL", "OMP"):
 
 # Every run says the same of the same code; `pytest --hypothesis-profile random` tries other examples.
 # How long an example takes says more about what else the machine does than about the example.
-hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
-hypothesis.settings.register_profile("random", deadline=None)
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None, max_examples=40)
+hypothesis.settings.register_profile("random", deadline=None, max_examples=200)
 hypothesis.settings.load_profile("same")
 
 # The files about the command as a process of its own; elsewhere it may be forked (tests/support/forked.py).
 NEW_PROCESSES = (
-    *("cli/test_command_line", "cli/test_stdout", "cli/test_streams", "cli/test_surroundings"),
-    *("cli/test_untrusted_surroundings", "hostile/test_first_bytes", "plugins/test_broken_plugins"),
+    *("cli/test_stdout", "cli/test_streams", "cli/test_surroundings"),
+    *("cli/test_untrusted_surroundings", "hostile/test_first_bytes"),
 )
 # The files that take longest, in this order: begun last, one of them would run alone while the other cores wait.
 LONGEST = (

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -94,12 +95,18 @@ ASKED_FOR = {
 PROJECTS = (".", "torch2grid_core", "torch2grid_builtin", "plugins/torch2grid_gguf", "examples/plugin_template")
 
 
+@functools.cache
+def brought() -> Mapping[str, list[str]]:
+    """The distributions that each package comes with; all files of all that are installed are looked at."""
+    return packages_distributions()
+
+
 @pytest.mark.parametrize("project", PROJECTS)
 def test_what_a_distribution_imports_it_declares(project: str) -> None:
     toml = pytest.importorskip("tomllib")  # of Python 3.11
     declared = toml.loads((PROJECT / project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     names = {canonicalize_name(Requirement(each).name) for each in declared}
-    brings = packages_distributions()
+    brings = brought()
     (source,) = [folder for folder in (PROJECT / project / "src").iterdir() if (folder / "__init__.py").is_file()]
     imported = {module.partition(".")[0] for _, module, _ in imports(source)} - {source.name, *sys.stdlib_module_names}
     undeclared = {root for root in imported if not names & {canonicalize_name(each) for each in brings.get(root, [root])}}

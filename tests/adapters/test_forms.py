@@ -102,7 +102,6 @@ def test_other_names_of_the_same_form(pairs: tuple[tuple[str, str], ...], tmp_pa
     st.booleans(),
     st.integers(0, 9),
 )
-@settings(max_examples=40, deadline=None)
 def test_any_shape_rank_and_dtype(
     form: str, rows: int, columns: int, rank: int, alpha: float, dtype: Any, backwards: bool, seed: int
 ) -> None:
@@ -245,7 +244,7 @@ def test_settings_that_cannot_be_read_are_said(text: str, tmp_path: Path) -> Non
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=4), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 def test_any_settings_are_followed_or_refused(value: Any, data: Any) -> None:
     """Nothing raises, and what is composed has the scale that the settings give."""
     written = adapters.peft(rng(), {"fc": (5, 4)}, 2, 8)

@@ -7,7 +7,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from torch2grid_builtin._adapters.product import Product
 from torch2grid_builtin._adapters.spectrum import ChangeFigures, norm_of, singular_values
@@ -32,7 +32,6 @@ def product(left: np.ndarray[Any, Any], right: np.ndarray[Any, Any], scale: floa
     st.sampled_from(["normal", "few", "decaying", "zero", "equal"]),
     st.integers(0, 99),
 )
-@settings(max_examples=120, deadline=None)
 def test_they_are_those_of_the_dense_matrix(
     rows: int, columns: int, rank: int, scale: float, dtype: Any, kind: str, seed: int
 ) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from safetensors.numpy import save_file
 from tests.support.tools import torch2grid
 
@@ -144,7 +144,6 @@ _values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(SCHEMA["properties"])), _values, max_size=3))
 def test_the_schema_of_editors_says_what_the_reader_says(given_: dict[str, Any]) -> None:
     import tempfile

@@ -257,7 +257,7 @@ def test_sums_of_a_few_are_no_dead_units_and_a_zeroed_half_is(tmp_path):
     assert severities == {("front.bank", "warning"), ("fc.weight", "error")}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_no_rule_fails_where_most_units_are_dead_and_one_is_large(data):
     """Medians of dead units are zero: nothing is divided by them, and the large unit is named all the same."""

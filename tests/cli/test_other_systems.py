@@ -47,7 +47,7 @@ def seen(folder: Path, path: tuple[Path, ...]) -> dict[str, str]:
             if words[0] in ("check", "compare")
             else (DIGITS, *words)
         )
-        done = torch2grid(*given, cwd=folder, path=path, new=True)
+        done = torch2grid(*given, cwd=folder, path=path, new=bool(path))
         assert done.returncode == 0, done.stderr
         found[" ".join(words)] = done.stdout
     for file in sorted(folder.rglob("*")):

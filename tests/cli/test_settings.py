@@ -200,6 +200,16 @@ def test_filters_of_check_apply_in_the_order_of_the_line(tmp_path: Path) -> None
         assert count in torch2grid("check", DIGITS, *words, cwd=tmp_path).stderr
 
 
+@pytest.mark.parametrize(("filter", "shown"), [("only", 4), ("skip", 4)])
+def test_each_pattern_that_matches_nothing_is_named_beside_those_that_do(tmp_path: Path, filter: str, shown: int) -> None:
+    for words in ((DIGITS, "--stats"), ("tree", DIGITS), ("check", DIGITS), ("compare", DIGITS, DIGITS)):
+        told = torch2grid(*words, f"--{filter}", "fc*, cnov*, [x]", cwd=tmp_path).stderr
+        assert f"{shown} of 8 tensors shown" in told
+        assert f"--{filter}: no tensor matches 'cnov*'" in told
+        assert f"--{filter}: no tensor matches '[x]'" in told
+        assert "'fc*'" not in told
+
+
 THIRD_PARTY = """
     import click
     from dataclasses import dataclass, field

@@ -78,6 +78,7 @@ def test_outputs_that_nothing_is_written_to_are_errors(tmp_path: Path) -> None:
     for words, told in [
         (("-o", "s.png", "--stats"), "nothing was drawn as png"),
         (("-o", "out.bmp"), "no renderer writes bmp"),
+        (("-o", "a.html,a.png"), "a.html,a.png is one file; for several formats give a folder and --format html,png"),
         (("-o", ""), "--output is empty"),
         (("--plugin", ""), "a name comes first"),
         (("--threshold", "nan"), "expected a number from 0"),

@@ -148,7 +148,7 @@ def test_multi_head_attention_of_torch():
     wrapped=st.sampled_from(["", "module.", "_orig_mod."]),
     data=st.data(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 def test_any_model_is_itself_in_any_form_and_no_other(heads, half, layers, inner, experts, form, seed, wrapped, data):
     model = Llama(2 * half * heads[0], *heads, layers, inner, 7, experts, seed)
     made = model.hf()
@@ -313,7 +313,7 @@ def test_a_zero_of_the_other_sign_is_no_export():
     seed=st.integers(0, 1000),
     way=st.sampled_from(["rows", "values", "columns"]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 def test_nothing_is_called_a_known_mistake_that_is_another(name, seed, way):
     state, random = SMALL.hf(), torch.Generator().manual_seed(seed)
     value = state[name]

@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from safetensors.numpy import save_file
 from sklearn.datasets import load_digits
 from tests.support.tools import torch2grid
@@ -68,7 +68,6 @@ def test_the_order_of_units_is_found_again():
     assert _evidence("", first[0], first[1]).order is None
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.permutations(range(12)))
 def test_spearman_is_that_of_scipy(order):
     correlation, log_p = spearman(np.array(order))
@@ -77,7 +76,6 @@ def test_spearman_is_that_of_scipy(order):
     assert log_p == pytest.approx(max(math.log(max(theirs.pvalue, 1e-300)), -math.lgamma(13)), abs=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(1e-12, 1), min_size=1, max_size=30))
 def test_fisher_is_that_of_scipy(values):
     theirs = scipy.stats.combine_pvalues(values, method="fisher").pvalue

@@ -45,7 +45,7 @@ def stated(panel: Histogram, name: str) -> int:
     return sum(int(panel.summary.get(f"{name} {end}", "0").partition(",")[0].replace(" ", "")) for end in ("below", "above"))
 
 
-@settings(deadline=None, phases=[Phase.generate], derandomize=True)
+@settings(phases=[Phase.generate], derandomize=True)
 @given(st.data())
 def test_two_distributions_over_the_same_bars(data: st.DataObject) -> None:
     dtype, size = data.draw(st.sampled_from(DTYPES)), data.draw(st.integers(1, 900))
@@ -65,7 +65,7 @@ def test_two_distributions_over_the_same_bars(data: st.DataObject) -> None:
         assert name in known or f"; {name}: " in panel.title
 
 
-@settings(deadline=None, max_examples=40, phases=[Phase.generate], derandomize=True)
+@settings(phases=[Phase.generate], derandomize=True)
 @given(st.data())
 def test_a_series_has_bars_for_all_weights(data: st.DataObject) -> None:
     dtype = data.draw(st.sampled_from(DTYPES[:5]))

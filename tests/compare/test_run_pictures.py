@@ -163,7 +163,7 @@ def test_rows_that_stand_out_have_their_names_where_there_is_no_room_for_all() -
         assert {"layers.41.fc", "layers.76.fc"} <= {each.get_text() for each in inner.get_yticklabels()}
 
 
-@settings(deadline=None, derandomize=True)
+@settings(derandomize=True)
 @given(st.floats(-6, 6), st.floats(-6, 6), st.floats(-4, 0), st.integers(400, 900))
 def test_a_bent_axis_has_the_same_ticks_on_both_sides(low: float, high: float, bend: float, pixels: int) -> None:
     scale = Scale(-(10**low), 10**high, 0, pixels, bend=10 ** (min(low, high) + bend))

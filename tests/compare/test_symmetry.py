@@ -8,7 +8,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from safetensors.torch import save_file, save_model
 from tests.support.compare.opened import MANAGER, compared
 from tests.support.corpus import cases
@@ -204,7 +204,6 @@ def checkpoints(draw):
     return [dict(side) for side in sides]
 
 
-@settings(max_examples=100, deadline=None)
 @given(checkpoints())
 def test_random_pairs(pair):
     a, b = (select(t2g.load(state)).checkpoint for state in pair)

@@ -22,7 +22,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
     return path, raw
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 5000), st.integers(1, 3000), st.integers(0, 20_000), st.integers(1, 1200), st.booleans())
 def test_rows_are_those_of_the_file(
     file: tuple[Path, bytes], offset: int, length: int, gap: int, count: int, one_by_one: bool
@@ -44,7 +44,7 @@ def test_rows_beyond_the_end_are_one_line(file: tuple[Path, bytes]) -> None:
         LocalSource(file[0]).read_rows(SIZE - 1000, 300, rows)
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 40), st.integers(0, 500))
 def test_columns_of_a_matrix_are_read_in_few_calls(
     file: tuple[Path, bytes], rows: int, columns: int, wide: int, offset: int

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from torch2grid_core import LoadError
 from torch2grid_core.sources import LocalSource, Source, SourceBase
@@ -25,7 +25,6 @@ class Plain(SourceBase):
         return RAW[offset : offset + length]
 
 
-@settings(deadline=None)
 @given(st.data(), st.booleans())
 def test_a_window_is_that_range_by_either_way_of_reading(data: st.DataObject, local: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -120,7 +120,8 @@ def started(running: Running, models: Path, folder: Path, *command: str) -> subp
 
 @pytest.fixture(scope="module")
 def big(models: Path) -> Path:
-    tensors = {f"layers.{n}.weight": RNG.normal(size=(1024, 1024)).astype(np.float32) for n in range(120)}
+    one = RNG.standard_normal((1024, 1024), dtype=np.float32)
+    tensors = {f"layers.{n}.weight": np.roll(one, 999 * n) for n in range(120)}
     save_file(tensors, models / "big.safetensors")
     return models
 

@@ -196,7 +196,7 @@ def opened(case: Quantised, folder: str) -> Checkpoint:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 @given(data=st.data())
 def test_the_weights_are_what_is_meant(scheme: str, data: Any) -> None:
     case: Quantised = data.draw(SCHEMES[scheme])
@@ -215,7 +215,7 @@ def test_the_weights_are_what_is_meant(scheme: str, data: Any) -> None:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 @given(data=st.data())
 def test_any_part_is_that_part_of_the_whole(scheme: str, data: Any) -> None:
     case: Quantised = data.draw(SCHEMES[scheme])

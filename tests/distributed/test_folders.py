@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from tests.support.distributed.made import Box, by_rows, dcp, dtensors, gpt, megatron, model, sliced, zero
 from tests.support.tools import torch2grid as command
 from torch.distributed.tensor import Replicate, Shard
@@ -62,7 +62,6 @@ def cut(draw: st.DrawFn) -> tuple[tuple[int, ...], list[Box]]:
 DTYPES = (torch.float32, torch.bfloat16, torch.int64, torch.float8_e4m3fn, torch.bool)
 
 
-@settings(deadline=None, max_examples=60)
 @given(cut(), st.sampled_from(DTYPES), st.integers(1, 4))
 def test_any_sharding_of_a_distributed_checkpoint(made: tuple[tuple[int, ...], list[Box]], dtype: Any, ranks: int) -> None:
     shape, boxes = made
@@ -244,7 +243,6 @@ def test_files_of_ranks_with_dtensors(kind: str, tmp_path: Path) -> None:
     assert f"rank 1 of {int(np.prod(sizes))}" in alone.stderr
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.integers(1, 9), min_size=1, max_size=3),
     st.lists(

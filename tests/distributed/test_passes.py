@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from tests.distributed.test_folders import DTYPES, cut
 from tests.support.distributed.made import Box, by_rows, dcp
 from tests.support.tools import torch2grid as command
@@ -25,7 +25,6 @@ def passed(tensor: LazyTensor, chunk_bytes: int = 1 << 20) -> np.ndarray[Any, An
     return np.concatenate([chunk.copy() for chunk in tensor.chunks(chunk_bytes)])
 
 
-@settings(deadline=None, max_examples=60)
 @given(cut(), st.sampled_from(DTYPES), st.integers(1, 4), st.integers(1, 300))
 def test_a_pass_sees_every_weight_once(
     made: tuple[tuple[int, ...], list[Box]], dtype: Any, ranks: int, chunk_bytes: int

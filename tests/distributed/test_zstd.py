@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import zstandard
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from torch2grid_builtin._loaders import zstd
 from torch2grid_core import LoadError
@@ -30,7 +30,6 @@ def unpacked(raw: bytes, most: int = 1 << 20) -> bytes:
 
 
 @every
-@settings(max_examples=25, deadline=None)
 @given(parts=st.lists(st.binary(max_size=300), min_size=1, max_size=4), most=st.integers(1, 50), large=st.booleans())
 def test_frames_one_after_another_are_one_stream(name: str, parts: list[bytes], most: int, large: bool) -> None:
     pytest.importorskip(name)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from torch2grid_core import Checkpoint, LazyTensor, Need, measure
 from torch2grid_core.measures import Chunk, Collector
@@ -46,7 +46,6 @@ class Whole(Need[tuple[int, int]]):
         return Sums()
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 3000), min_size=1, max_size=5), st.booleans(), st.booleans())
 def test_every_weight_of_a_group_is_seen_once(sizes: list[int], adds: bool, away: bool) -> None:
     tensors, first = [], 1

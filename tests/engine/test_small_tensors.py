@@ -71,7 +71,7 @@ def alike(one: Any, other: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: np.dtype(dtype).name)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_together_as_alone(dtype: Any, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import struct
 import time
 import xml.etree.ElementTree as ET
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from safetensors.numpy import save_file
 from tests.raster.test_window import lazy
 from tests.support.explore import Client, installed, running, served
 from tests.support.explore_page import Walk, hosted
+from tests.support.pairs import all_pairs
 from tests.support.renderers.browser import chromium
 from tests.support.tools import torch2grid
 
@@ -597,8 +600,14 @@ def test_the_number_that_is_told_is_the_stored_one(all_numbers: Walk, numbers: d
         assert back.tobytes() == array[index].tobytes()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("dtype", ["f4", "f8", "bfloat16", "i4"])
+LOOKS = defaultdict[tuple[str, str], list[tuple[str, str]]](list)
+for dtype, scheme, look in all_pairs(
+    ("f4", "f8", "bfloat16", "i4"), ("light", "dark"), (("mean", "auto"), ("rms", "asinh"), ("max", "minmax"))
+):
+    LOOKS[dtype, scheme].append(look)
+
+
+@pytest.mark.parametrize(("dtype", "scheme"), LOOKS)
 def test_cells_have_the_colours_that_a_drawing_has(browser: Any, dtype: str, scheme: str) -> None:
     kind = np.dtype(getattr(ml_dtypes, dtype, dtype))
     rng = np.random.default_rng(6)
@@ -611,37 +620,34 @@ def test_cells_have_the_colours_that_a_drawing_has(browser: Any, dtype: str, sch
         running([Checkpoint(tensors)], memory=1 << 17) as (client, session),
         visit(browser, client, color_scheme=scheme, viewport={"width": 720, "height": 450}) as walk,
     ):
-        place, checked = session.map, set()
+        place = session.map
         for level in range(place.base + 1):
             cell = place.cells[level][0]
-            for plane, scale in (("mean", "auto"), ("rms", "asinh"), ("max", "minmax")):
-                for side in (1, 3):
-                    walk.js(
-                        "(x.setPlane(a[0]), x.setKind(a[1]), v.camera.scale = a[2], v.camera.center(100, 80), v.changed())",
-                        [plane, scale, side / cell],
-                    )
-                    walk.settled(address=False)
-                    pixels, view = walk.cells()
-                    if view["level"] != level:
-                        continue
-                    look = view["look"]
-                    scale_ = ColorScale(look["low"], look["high"], "asinh" if look["bend"] else "linear", bend=look["bend"])
-                    shape = place.shape(level)
-                    window = raster_window(place.at(level), tensors, (0, 0, *shape), (plane,))
-                    values = window.planes[plane].astype(np.float32)
-                    painted = paint(Grid(values, window.counts, plane, place.cells[level]), scale_, dark=scheme == "dark")
-                    top, left = round(-view["row"] * view["scale"]), round(-view["column"] * view["scale"])
-                    expected = np.repeat(np.repeat(painted, side, 0), side, 1)
-                    high, wide = pixels.shape[:2]
-                    rows = slice(max(top, 0), min(top + expected.shape[0], high))
-                    columns = slice(max(left, 0), min(left + expected.shape[1], wide))
-                    part = expected[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-                    assert part.size > 3_000
-                    checked.add((level, plane))
-                    seen = pixels[rows, columns]
-                    wrong = (seen != part).any(2)
-                    assert not wrong.any(), (level, plane, scale, side, wrong.mean(), np.argwhere(wrong)[:3])
-        assert checked == {(level, plane) for level in range(place.base + 1) for plane in ("mean", "rms", "max")}
+            sides = (1,) if level else (1, 3)  # larger cells are those of a finer level, where there is one
+            for (plane, scale), side in itertools.product(LOOKS[dtype, scheme], sides):
+                walk.js(
+                    "(x.setPlane(a[0]), x.setKind(a[1]), v.camera.scale = a[2], v.camera.center(100, 80), v.changed())",
+                    [plane, scale, side / cell],
+                )
+                walk.settled(address=False)
+                pixels, view = walk.cells()
+                assert view["level"] == level
+                look = view["look"]
+                scale_ = ColorScale(look["low"], look["high"], "asinh" if look["bend"] else "linear", bend=look["bend"])
+                shape = place.shape(level)
+                window = raster_window(place.at(level), tensors, (0, 0, *shape), (plane,))
+                values = window.planes[plane].astype(np.float32)
+                painted = paint(Grid(values, window.counts, plane, place.cells[level]), scale_, dark=scheme == "dark")
+                top, left = round(-view["row"] * view["scale"]), round(-view["column"] * view["scale"])
+                expected = np.repeat(np.repeat(painted, side, 0), side, 1)
+                high, wide = pixels.shape[:2]
+                rows = slice(max(top, 0), min(top + expected.shape[0], high))
+                columns = slice(max(left, 0), min(left + expected.shape[1], wide))
+                part = expected[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+                assert part.size > 3_000
+                seen = pixels[rows, columns]
+                wrong = (seen != part).any(2)
+                assert not wrong.any(), (level, plane, scale, side, wrong.mean(), np.argwhere(wrong)[:3])
         assert place.base > 0
 
 

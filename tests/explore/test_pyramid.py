@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from tests.raster.test_window import lazy
 from tests.support.explore import SOURCE
 
@@ -48,7 +48,6 @@ shapes = st.dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=60)
 @given(shapes, st.sampled_from([1, 2, 4]), st.randoms(use_true_random=False), st.integers(0, 2**32 - 1))
 def test_a_coarser_cell_is_of_one_tensor_and_hides_no_nan(
     sides: dict[str, tuple[int, ...]], cell: int, random: Any, seed: int
@@ -108,7 +107,6 @@ def test_what_is_not_yet_read_is_empty_and_the_rest_is_there() -> None:
     assert not window.planes["mean"][window.counts == 0].any()
 
 
-@settings(deadline=None, max_examples=40)
 @given(shapes, st.lists(st.tuples(st.integers(0, 20), st.booleans()), max_size=12), st.integers(0, 2**32 - 1))
 def test_looking_in_between_changes_nothing(
     sides: dict[str, tuple[int, ...]], looks: list[tuple[int, bool]], seed: int

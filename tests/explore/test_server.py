@@ -44,7 +44,7 @@ def tiled(place: Any, level: int, row: int, column: int) -> tuple[int, int, int,
     return 256 * row, 256 * column, min(256, height - 256 * row), min(256, width - 256 * column)
 
 
-@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=settings().max_examples // 5, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.sampled_from(DTYPES), min_size=2, max_size=4),
     st.sampled_from(["atlas", "layer_separated"]),

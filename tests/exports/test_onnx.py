@@ -10,7 +10,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from tests.support.exports import onnx
 from tests.support.loaders.opened import bits, opened
 from tests.support.tools import torch2grid
@@ -54,7 +54,6 @@ def test_every_dtype_in_every_form(form: str, tmp_path: Path) -> None:
         assert checkpoint[name].read(3, 9).tobytes() == flat[3:9].tobytes(), name
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     kind=st.sampled_from(sorted(onnx.SMALL)),
     form=st.sampled_from(["raw", "packed"]),
@@ -77,7 +76,6 @@ def test_numbers_of_four_and_two_bits(kind: str, form: str, shape: list[int], se
     assert str(width) in tensor.note or kind.startswith("float4")
 
 
-@settings(max_examples=40, deadline=None)
 @given(values=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=200), cut=st.integers(0, 200))
 def test_numbers_of_any_length_read_in_any_part(values: list[int], cut: int, tmp_path_factory: Any) -> None:
     folder = tmp_path_factory.mktemp("long")

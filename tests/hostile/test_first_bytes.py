@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from tests.hostile.test_one_door import hidden, loaded
 from tests.support.hostile.evasions import name, text
 from tests.support.tools import torch2grid
@@ -146,7 +146,6 @@ def test_an_item_of_a_list_that_is_replaced_is_said(tmp_path: Path) -> None:
     assert "a list whose items are replaced" in done.stdout + done.stderr
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.integers(2, 1 << 20).map(lambda length: (length << 8 | 0x78) & 0xFFFFFF), st.binary(max_size=64))
 def test_a_length_that_looks_like_a_magic_is_none(length: int, more: bytes) -> None:
     """Every 256th safetensors file begins with the first byte of zlib: what does not unpack is no stream."""
@@ -188,7 +187,6 @@ def test_every_stream_that_joblib_unpacks_is_known(tmp_path: Path) -> None:
         assert [action.kind for action in packed_again(LocalSource(tmp_path / "m"))] == ["hold"]
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.text("0123456789abcdefABCDEFxX_ gG\0", max_size=19), st.binary(min_size=1, max_size=40))
 def test_what_only_begins_as_a_z_file_is_none(length: str, more: bytes) -> None:
     assert not list(packed_again(Held(b"ZF" + length.ljust(19).encode() + b"\0" + more)))

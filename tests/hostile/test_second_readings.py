@@ -306,8 +306,10 @@ def test_an_npz_that_is_a_script(renamed: str, tmp_path: Path) -> None:
     assert "torch.save" in said_of(tmp_path, ["a.npz"])["a.npz"]
 
 
-@pytest.mark.parametrize("beside", ["other.pkl", "other.PKL", "Notes.Joblib", "x.BIN"])
-@pytest.mark.parametrize("padding", [0, (64 << 20) + 1])
+@pytest.mark.parametrize(
+    ("beside", "padding"),
+    [*((each, 0) for each in ("other.pkl", "other.PKL", "Notes.Joblib", "x.BIN")), ("other.pkl", (64 << 20) + 1)],
+)
 def test_pickles_beside_of_any_size_and_capitals(beside: str, padding: int, tmp_path: Path) -> None:
     torch.save({"w": torch.ones(3)}, tmp_path / "m.pt")
     with zipfile.ZipFile(tmp_path / "m.pt", "a", zipfile.ZIP_DEFLATED) as archive:

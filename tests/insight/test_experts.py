@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from safetensors.numpy import save_file
 from tests.support.corpus import cases, needs_cases
 from tests.support.tools import torch2grid
@@ -119,7 +119,6 @@ def check(found: ExpertFigures, stack: Array, threshold: float = 1e-6) -> None:
     st.sampled_from(["normal", "alike", "dead", "zero", "nan", "one direction", "large", "small"]),
     st.integers(0, 99),
 )
-@settings(max_examples=100, deadline=None)
 def test_experts_are_those_of_whole_matrices(
     tmp_path_factory: Any, layout: str, count: int, rows: int, columns: int, dtype: Any, kind: str, seed: int
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from safetensors.numpy import save_file
 from tests.support.tools import torch2grid
 
@@ -217,7 +217,6 @@ def in_blocks(whole: Array, side: int) -> Array:
 
 
 @given(models(), st.sampled_from([3, 32]))
-@settings(max_examples=150, deadline=None)
 def test_heads_are_those_of_whole_matrices(tmp_path_factory: Any, model: Model, side: int) -> None:
     layers = model.layers
     checkpoint = t2g.load(written(tmp_path_factory.getbasetemp() / "heads", model.state, model.config))

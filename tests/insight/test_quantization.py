@@ -10,7 +10,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from safetensors.numpy import save_file
 from tests.support.insight.quantization_weights import WEIGHTS
 from tests.support.renderers.pixels import pixels
@@ -171,7 +171,6 @@ def test_an_error_is_that_of_the_formula_with_its_worst_row_and_block(scheme: st
 # --- chunks, pieces and workers
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     shape=st.sampled_from([(5, 27), (37, 100), (130, 64), (9, 256), (3, 1000), (66, 16), (200, 3)]),
     cuts=st.lists(st.floats(0, 1), max_size=6),

@@ -85,7 +85,6 @@ def tensors(draw):
             return "attn.c_attn.weight", values, [values[:, start * rows : (start + 1) * rows] for start in range(3)]
 
 
-@settings(max_examples=80, deadline=None)
 @given(tensors(), st.booleans())
 def test_singular_values_are_those_of_the_decomposition(made, exact):
     name, values, expected = made
@@ -102,7 +101,6 @@ def test_singular_values_are_those_of_the_decomposition(made, exact):
         assert one.effective_rank == pytest.approx(math.exp(-(shares * np.log(shares)).sum()), rel=1e-5)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(1e-6, 1e6), min_size=2, max_size=60), st.integers(-60, 60))
 def test_the_power_law_is_the_one_of_least_distance_whatever_the_unit(values, power):
     found = power_law(np.array(values))
@@ -146,7 +144,7 @@ def test_independent_weights_have_no_spikes_and_their_own_std(shape):
     assert np.trapezoid(density(sizes, found), sizes) == pytest.approx(1, abs=0.01)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=settings().max_examples // 4)
 @given(st.integers(0, 6), st.integers(0, 1 << 32))
 def test_planted_directions_are_the_spikes(count, seed):
     random = np.random.default_rng(seed)

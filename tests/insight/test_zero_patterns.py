@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from tests.support.tools import DIGITS
 from tests.support.views.drawing import checkpoint_of, draw
 
@@ -67,7 +67,6 @@ def pruned(draw):
     return values
 
 
-@settings(max_examples=200, deadline=None)
 @given(pruned(), st.data())
 def test_patterns_are_those_of_the_definition_however_the_tensor_is_cut(values, data):
     tensor = checkpoint_of({"fc.weight": values})["fc.weight"]

@@ -13,6 +13,7 @@ from tests.support.views.drawing import checkpoint_of
 
 from torch2grid_core._cli.menu import PROMPT, Menu
 from torch2grid_core._text import display_width
+from torch2grid_core.sources import Skip
 
 NAMES = ["fc1.weight", "fc1.bias", "fc2.weight", "all"]
 Drawn = list[tuple[list[str], list[str]]]
@@ -115,8 +116,9 @@ def whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
             return lambda names, views: asked[kind].append((" ".join(views), list(names)))
 
         monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+        model = checkpoint_of({f"w{index}": np.full((2, 3), index, np.float32) for index in range(6)})
         menu = Menu(
-            checkpoint_of({f"w{index}": np.full((2, 3), index, np.float32) for index in range(6)}),
+            model.select(model, skipped=[Skip("left.out", "empty", "torch2grid")]),
             drawer("draw"),
             ["layers"],
             ["grid", "layers", "stats", "check"],
@@ -174,6 +176,11 @@ def test_without_a_display_pictures_are_shown_as_well(whole) -> None:
 )
 def test_open_without_a_terminal(whole, line: str, told: str) -> None:
     assert told in whole(line, "quit")[0]
+
+
+@pytest.mark.parametrize("line", ["open left.out", "left.out", "show left.out", "stats left.out", "check left.out"])
+def test_a_tensor_of_the_file_that_is_not_listed_is_no_unknown_name(whole, line: str) -> None:
+    assert "left.out is not listed: empty" in whole(line, "quit")[0]
 
 
 def test_how_to_get_the_screen_is_said_once(whole, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import math
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from tests.support.views.drawing import checkpoint_of
 
 from torch2grid_core import LazyTensor
@@ -90,7 +90,6 @@ def test_indices_that_are_not_there_are_told() -> None:
 
 
 @given(st.lists(st.floats(-1.7e308, 1.7e308) | st.floats(-1, 1) | st.sampled_from([math.nan, math.inf, -math.inf]), min_size=1))
-@settings(max_examples=200, deadline=None)
 def test_texts_fit_and_are_near(numbers: list[float]) -> None:
     texts = brief(np.array(numbers), 9)
     assert max(map(len, texts)) <= 9

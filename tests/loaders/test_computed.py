@@ -8,7 +8,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from torch2grid_builtin._inert import storages
 from torch2grid_builtin._inert.storages import Dequantised, Flipped, Float4, Float6, Latin1Bytes, Slice, Spool
@@ -100,7 +100,6 @@ def test_float6_of_a_number_of_bytes_that_three_does_not_divide() -> None:
     assert read(short, 36, 4) == np.float32(float6(3)[9]).tobytes()
 
 
-@settings(deadline=None)
 @given(st.integers(0, 100), st.integers(0, 100), st.integers(-2, 110), st.integers(0, 110))
 def test_a_slice_is_a_range_and_no_more(offset: int, size: int, start: int, length: int) -> None:
     part = Slice(INNER, offset, size)

@@ -7,7 +7,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from tests.support.loaders.rebuilt import FLOATS, NUMBERS, STORAGE, built, made, of, ref, values
 
 from torch2grid_builtin._inert import limits, torch_values as tv
@@ -19,7 +19,6 @@ from torch2grid_core.sources import BytesStorage
 TOP = 2**63
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6)), max_size=4),
     st.integers(0, 26),

@@ -210,7 +210,7 @@ trees = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tree=st.tuples(st.just("dict"), st.dictionaries(keys, trees, min_size=1, max_size=4)))
 def test_names_are_those_of_the_places_whatever_wraps_the_tensors(tree: Any, tmp_path: Path) -> None:
     value, expected = built(tree)

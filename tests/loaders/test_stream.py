@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from torch2grid_builtin._inert import stream
 from torch2grid_builtin._inert.malformed import CutShort, LongLine
@@ -68,7 +68,6 @@ def test_the_last_window_is_safe_to_its_end_and_no_other() -> None:
         assert found.safe == safe, start
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(["take", "leave", "raw", "skip"]), st.integers(0, 70)), max_size=12), st.integers(0, 40)
 )

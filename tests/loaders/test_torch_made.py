@@ -93,7 +93,7 @@ trees = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tree=trees, shared=tensors(), how=st.sampled_from(sorted(SAVERS)))
 def test_a_random_checkpoint_reads_back_equal(tree: Any, shared: torch.Tensor, how: str, tmp_path: Path) -> None:
     part = shared[..., :1] if shared.ndim else shared.reshape(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 
 import torch2grid as t2g
@@ -31,7 +31,6 @@ def test_maps_darken_evenly():
     assert (np.diff(colormap(SEQUENTIAL) @ [0.2126, 0.7152, 0.0722]) < 0.5).all()
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     hnp.arrays(np.float64, (4, 5), elements=st.floats(-1e300, 1e300) | st.floats(-10, 10)),
     st.sampled_from(["auto", "symmetric", "minmax", "asinh"]),
@@ -48,7 +47,6 @@ def test_what_a_picture_cannot_hold_is_beyond_its_limits(values, kind, clip):
     assert (np.abs(scale.fraction(drawn) - 0.5) > 0.5).sum() >= beyond.sum()
 
 
-@settings(max_examples=150, deadline=None)
 @given(FLOATS, st.sampled_from(["auto", "symmetric", "minmax", "asinh"]))
 def test_any_grid_has_a_scale_and_colours(values, kind):
     grid = Grid(values)
@@ -69,7 +67,6 @@ def test_any_grid_has_a_scale_and_colours(values, kind):
         assert scale.under == pytest.approx((values[finite] < scale.low).mean())
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.floats(-1e30, 1e30), st.floats(1e-30, 1e30), st.sampled_from(["linear", "asinh"]), st.lists(st.floats(0, 1), max_size=9)
 )

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from torch2grid_core import Grid
 from torch2grid_core.grids import EMPTY, NOT_FINITE, character_cells, color_scale, half_blocks, paint
@@ -24,7 +24,6 @@ def colors(line):
     return found
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 90), st.integers(1, 70), st.integers(1, 20), st.booleans())
 def test_pictures_fit_their_room(rows, columns, width, lines, color):
     grid = Grid(np.random.default_rng(0).standard_normal((rows, columns)))
@@ -108,7 +107,6 @@ def test_no_cells_and_no_room():
             half_blocks(Grid(np.zeros((1, 1))), color_scale(Grid(np.zeros((1, 1)))), width, rows, True)
 
 
-@settings(max_examples=80, deadline=None)
 @given(st.integers(1, 200), st.integers(1, 200), st.integers(1, 70), st.integers(1, 20), st.booleans())
 def test_what_a_character_stands_for_is_what_it_does(rows, columns, width, lines, color):
     grid = Grid(np.random.default_rng(0).standard_normal((rows, columns)))

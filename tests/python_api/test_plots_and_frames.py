@@ -360,7 +360,7 @@ UNTRAINED = DIGITS.with_name("digits_untrained.pth")
 PICTURES = {
     **{name: lambda name=name: t2g.grid(DIGITS, name) for name in get_registry().list_plugins()},
     **{name: lambda name=name: getattr(t2g, name)(DIGITS) for name in VIEWS},
-    "compare": lambda: t2g.compare(UNTRAINED, DIGITS, layers=True),
+    "compare": lambda: t2g.compare(UNTRAINED, DIGITS, layers=True, only=["conv2.weight", "fc1.*"]),
     "series": lambda: t2g.series([UNTRAINED, DIGITS]),
     "gradients": lambda: t2g.gradients(live()[0]),
     "optimizer": lambda: t2g.optimizer(*live()),
@@ -430,7 +430,7 @@ CROWDED = {
         Page("some", "Some of all", every_panel().panels[at : at + 5], columns=3) for at in range(0, 17, 4)
     ],
     "many steps": lambda: t2g.series(
-        [{name: (1 + step) * each for name, each in EXPERTS.items()} for step in range(4)], given=True
+        [{name: (1 + step) * each for name, each in EXPERTS.items() if "w1" in name} for step in range(4)], given=True
     ),
 }
 

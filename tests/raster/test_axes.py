@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings, strategies as st
+from hypothesis import example, given, strategies as st
 
 from torch2grid_core._pictures.axes import (
     Axis,
@@ -53,7 +53,6 @@ def dims_of() -> Any:
     return st.lists(dim, max_size=3).map(lambda dims: sorted(dims, key=lambda each: -each[1]))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 100), dims_of(), st.integers(1, 40))
 @example(0, [(2, 285), (256, 1)], 19)  # two bands: a few stretches of equal runs
 @example(5, [(40, 3), (2, 1)], 4)  # runs of 2, 3, 3, 2, 3, 3 …
@@ -98,7 +97,6 @@ def test_ranges_are_found_as_slices(cells: range, frame: range, found: slice) ->
     assert np.array_equal(region_of((3, len(frame)), columns, found)[1].ravel(), rows)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 60), dims_of(), st.integers(1, 40), st.integers(1, 40), st.sampled_from(UFUNCS))
 @example(0, [(2, 285), (256, 1)], 19, 30, np.add)
 @example(0, [(2, 285), (256, 1)], 19, 30, np.minimum)
@@ -121,7 +119,6 @@ def test_runs_of_any_length_are_reduced(ufunc: np.ufunc, run: int) -> None:
     assert np.array_equal(values, before)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 40), min_size=1, unique=True).map(sorted), st.data())
 def test_cells_are_found_within_others(frame: list[int], data: st.DataObject) -> None:
     cells = sorted(data.draw(st.sets(st.sampled_from(frame), min_size=1)))

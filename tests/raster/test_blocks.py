@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from tests.support.raster.reference import assert_same, cell_numbers, streamed
 
 from torch2grid_core import Layout
@@ -46,7 +46,6 @@ def layouts_of_one_block(draw: st.DrawFn) -> Layout:
     return Layout(size[0] + 1, size[1] + 1, cell, (Block("w", 0, place[0], place[1], tuple(dims)),))
 
 
-@settings(deadline=None)
 @given(layouts_of_one_block(), st.data())
 def test_a_cut_block_holds_its_range_in_the_same_places(layout: Layout, data: st.DataObject) -> None:
     block = layout.blocks[0]
@@ -65,7 +64,6 @@ def test_a_cut_block_holds_its_range_in_the_same_places(layout: Layout, data: st
     assert place == max(low, high)
 
 
-@settings(deadline=None)
 @given(layouts_of_one_block())
 def test_bounds_are_the_extremes_of_the_places(layout: Layout) -> None:
     block = layout.blocks[0]
@@ -77,7 +75,6 @@ def test_bounds_are_the_extremes_of_the_places(layout: Layout) -> None:
     assert (left, left + width - 1) == (columns.min(), columns.max())
 
 
-@settings(max_examples=150, deadline=None)
 @given(layouts_of_one_block(), st.sampled_from(REDUCTIONS), st.integers(0, 2**31), st.booleans())
 def test_any_block_streamed_is_its_reference(layout: Layout, reduce: str, seed: int, wide: bool) -> None:
     layout.validate({"w": (layout.weights_of("w"),)})
@@ -107,7 +104,6 @@ def curves(sizes: dict[str, int], step: int, width: int) -> Layout:
     return Layout(rows, width * step, (1, step), tuple(blocks))
 
 
-@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.integers(1, 300), min_size=1, max_size=4),
     st.integers(1, 40),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from tests.raster.test_window import LAYOUTS, arrays, lazy
 
 from torch2grid_core import Checkpoint, Layout, measure
@@ -49,7 +49,6 @@ def test_planes_are_the_windows_of_their_rectangles(name: str, workers: int) -> 
     assert np.array_equal(total, whole.counts)
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     st.sampled_from(["f2", "f4", "f8", "i1", "u1", "i4", "i8", "?"]),
     st.integers(1, 70),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from torch2grid_core import Layout, NotDrawable
 from torch2grid_core._pictures.layouts import is_vector, matrix_shape, vector_columns, weights_per_cell
@@ -32,7 +32,6 @@ def places(blocks: tuple[Block, ...], size: int) -> list[tuple[int, int]]:
     return found
 
 
-@settings(max_examples=150, deadline=None)
 @given(RUNS)
 def test_a_flat_run_goes_cell_by_cell_and_line_by_line_inside_a_cell(run: tuple[Any, ...]) -> None:
     size, (top, left, width), first, (r, c) = run
@@ -65,7 +64,6 @@ def test_a_flat_run_of_whole_lines_is_one_block() -> None:
         flat_run("w", 2, (0, 0, 2, 2), -1)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 400), max_size=8), st.integers(1, 40))
 def test_the_fewest_weights_a_cell_that_fit(sizes: list[int], cells: int) -> None:
     drawn = [size for size in sizes if size]

@@ -50,8 +50,18 @@ def test_frames_are_whole_and_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
             assert (pixels[:, width:] == 255).all()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("scales", [(ColorScale(-1, 1),), (ColorScale(0, 1),), (ColorScale(-1, 1), ColorScale(0, 1))])
+BOTH_SIDES, ONE_SIDE = ColorScale(-1, 1), ColorScale(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("theme", "scales"),  # what stands out from which map in which theme: tests/pictures/test_signals.py
+    [
+        ("light", (BOTH_SIDES,)),
+        ("dark", (ONE_SIDE,)),
+        ("light", (BOTH_SIDES, ONE_SIDE)),
+        ("dark", (BOTH_SIDES, ONE_SIDE)),
+    ],
+)
 def test_a_colour_means_the_same_in_every_frame(theme: str, scales: tuple[ColorScale, ...]) -> None:
     """A cell has the colour of its level to within one step of a thinned map, the same in each frame; signals are exact."""
     rng = np.random.default_rng(0)

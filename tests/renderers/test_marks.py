@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from torch2grid_builtin._renderers.matplotlib.canvas import INK
 from torch2grid_builtin._renderers.matplotlib.page import draw_page
@@ -39,7 +39,6 @@ def test_the_letters_of_a_fused_projection_stand_where_its_parts_begin():
             assert (box[0] - left - column * factor[1], box[1] - top - row * factor[0]) == (3, 3)
 
 
-@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_no_two_texts_are_over_one_another_and_each_is_inside_its_part(data):
     rects = st.tuples(st.integers(0, 150), st.integers(0, 150), st.integers(30, 150), st.integers(30, 150))

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 import torch2grid as t2g
 from torch2grid_builtin._renderers.matplotlib.drawings import SharedLegend
@@ -143,7 +143,6 @@ def test_rows_that_share_no_column_are_a_table_of_their_own():
     assert len({x for text, x, _ in found if text in ("norm", "e.w")}) == 2  # each begins behind its own names of rows
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(1, 300), st.lists(st.booleans(), min_size=1, max_size=8), st.integers(1, 64))
 def test_each_kind_has_a_column_of_its_own_and_a_long_table_is_in_parts_under_the_same_heads(layers, vectors, side):
     pictures = [Heatmap(Grid(np.ones((1 if low else side, side), np.float32)), SEQUENTIAL, "one") for low in vectors]

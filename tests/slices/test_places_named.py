@@ -49,7 +49,7 @@ def named(text: str) -> list[int]:
     return [each for first, *last in ends for each in range(first, (last or [first])[0] + 1)]
 
 
-@settings(deadline=None, max_examples=150, phases=[Phase.generate], derandomize=True)
+@settings(phases=[Phase.generate], derandomize=True)
 @given(changed_parts())
 def test_a_comparison_counts_rows_and_columns_as_the_whole_does(
     case: tuple[np.ndarray[Any, Any], tuple[Any, ...], set[tuple[int, ...]]],

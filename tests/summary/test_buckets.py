@@ -7,7 +7,7 @@ import math
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from torch2grid_core._data.dtypes import magnitudes
@@ -46,7 +46,6 @@ def test_a_number_between_two_codes_is_seen_anywhere(place: int) -> None:
     assert has_lower_bits(numbers) is True
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, CODES - 1), st.integers(1, 1000)), max_size=30))
 def test_counts_of_one_code_are_united(entries: list[tuple[int, int]]) -> None:
     codes, counts = np.array([code for code, _ in entries], np.uint16), np.array([count for _, count in entries], np.int64)
@@ -116,7 +115,6 @@ def test_how_many_are_below_an_edge() -> None:
     assert whole.below(np.array([0.5, 2.0, 4000.0, 4992.0, 1e9])).tolist() == [0, 1, 2, 2, 3]
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from([np.int8, np.uint8, np.int16, np.int64, np.uint64, np.float32, np.float64]).flatmap(
         lambda dtype: hnp.arrays(dtype, st.integers(1, 20), elements=FINITE if dtype().dtype.kind == "f" else {})

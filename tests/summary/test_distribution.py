@@ -8,7 +8,7 @@ from functools import reduce
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 from tests.support.summary.reference import EXACT, FLOAT8, LEVELS, THRESHOLDS, check, normal, of, wide
 
@@ -252,7 +252,6 @@ def test_histogram_edges_are_checked():
     assert (counts.tolist(), below, above) == ([1, 2], 0, 0)
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     values=hnp.arrays(np.float32, st.integers(1, 300), elements=st.floats(-1e4, 1e4, width=32)),
     repeats=st.sampled_from([1, 1025]),

@@ -7,7 +7,7 @@ import itertools
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from scipy.stats import chi2
 from tests.support.views.drawing import checkpoint_of
 
@@ -44,7 +44,6 @@ def by_force(array, cosine=0.999):
 DTYPES = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, np.int8]
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     shape=st.sampled_from([(40, 9), (7, 64), (600, 33), (24, 3, 3, 3), (33, 5, 1), (5, 2000), (3, 40_000)]),
     dtype=st.sampled_from(DTYPES),
@@ -65,7 +64,6 @@ def test_planted_copies_are_found_and_nothing_else(shape, dtype, data):
     assert result.repeated == 1
 
 
-@settings(max_examples=40, deadline=None)
 @given(width=st.integers(8, 300), noise=st.floats(0, 0.1), seed=st.integers(0, 1000))
 def test_near_duplicates_against_every_pair(width, noise, seed):
     generator = np.random.default_rng(seed)

@@ -8,7 +8,7 @@ from itertools import pairwise
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from tests.support.views.drawing import checkpoint_of
 
 from torch2grid_core import measure
@@ -35,7 +35,6 @@ def assert_is(found, values, count):
 numbers = st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.5, -2.5, 1e-40, 3e38, np.nan, np.inf, -np.inf])
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     st.lists(numbers | st.floats(width=32), max_size=60),
     st.integers(1, 12),

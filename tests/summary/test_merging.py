@@ -9,7 +9,7 @@ from functools import reduce
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 from tests.support.summary.reference import LEVELS, THRESHOLDS, check, normal, of, wide
 
@@ -39,7 +39,6 @@ DTYPES = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     parts=st.lists(st.tuples(DTYPES, hnp.arrays(np.float64, st.integers(0, 40), elements=st.floats(-1e4, 1e4))), max_size=7),
     data=st.data(),
@@ -57,7 +56,6 @@ def test_merging_in_any_grouping(parts, data):
     same(piles[0], straight)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     dtype=st.sampled_from([np.int64, np.uint64, np.int32, np.uint32, np.int16, np.uint8, np.bool_]),
     brief=st.booleans(),

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from torch2grid_core.measures import UnitProfile
 
@@ -32,7 +32,6 @@ SHAPES = st.one_of(
 )
 
 
-@settings(max_examples=120, deadline=None)
 @given(shape=SHAPES, data=st.data())
 def test_any_shape_in_any_chunks(shape, data):
     size = int(np.prod(shape))

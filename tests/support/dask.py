@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.tools import PROJECT
+from tests.support.tools import PROJECT, torch2grid
 
 SOURCE = PROJECT / "plugins" / "torch2grid_dask" / "src"
 COMMAND = Path(sys.executable).parent / "torch2grid"
@@ -34,16 +34,8 @@ def environment(folder: Path, *path: Path) -> dict[str, str]:
 
 
 def run(folder: Path, *words: object, cwd: Path | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    """The command, in a process of its own."""
-    return subprocess.run(
-        [str(COMMAND), *map(str, words)],
-        cwd=cwd or folder,
-        env=environment(folder),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    """The command, with the distribution installed."""
+    return torch2grid(*words, cwd=cwd or folder, path=installed(folder), timeout=timeout)
 
 
 class Running:

@@ -6,7 +6,8 @@ point and ends as a command does. Where that could tell another story than a new
 starts one: variables that Python or a library reads when it starts, plugins that shadow a module, anything that is not Linux.
 ``tests/cli/test_forked_commands.py`` compares the two. ``TORCH2GRID_TESTS_FORK=0`` starts a new process for each command.
 
-A script of Python is forked the same way, from a server that has imported torch and pandas, too.
+A script of Python is forked the same way, from a server that has imported torch and pandas, too, and a command that is told of
+a store of objects from one that has imported s3fs.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ LIBRARIES = (
     *("matplotlib.backends.backend_svg", "importlib.metadata", "yaml"),
 )
 HEAVY = ("torch", "pandas", "textual")  # what a command imports only where it needs it
+STORES = ("s3fs",)  # what one imports that is told where a store is, as half a second of work
 
 
 class Server:
@@ -141,7 +143,7 @@ def run(
     """
     if sys.platform != "linux" or environment.get(NEVER) == "0" or len(stdin.encode()) > STDIN_MOST:
         return None
-    more = HEAVY if command[0] == sys.executable else ()
+    more = HEAVY if command[0] == sys.executable else STORES if "AWS_ENDPOINT_URL" in environment else ()
     kind = (*more, *(environment.get(name) for name in STARTS))
     if kind not in _servers:
         _servers[kind] = None
@@ -256,20 +258,32 @@ def preload(heavy: Sequence[str]) -> None:
     for name in (*LIBRARIES, *heavy):
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(name)
-    assert {name for name in HEAVY if name in sys.modules} <= set(heavy)
+    know_installed()
+    assert {name for name in (*HEAVY, *STORES) if name in sys.modules} <= set(heavy)
+
+
+def know_installed() -> None:
+    """Keep names and entry points of what is installed: each command asks all for theirs, a quarter of a short one's time."""
+    from importlib.metadata import PathDistribution, distributions
+
+    every: list[Any] = [*distributions()]
+    for name in ("_normalized_name", "entry_points"):
+        known, read = {each._path: getattr(each, name) for each in every}, getattr(PathDistribution, name).fget
+        kept = property(lambda self, known=known, read=read: known[self._path] if self._path in known else read(self))
+        setattr(PathDistribution, name, kept)
 
 
 def become(request: dict[str, Any]) -> None:
     """Make this fork look as if the command had been started."""
-    import importlib
-
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv = request["command"]
     folders = filter(None, request["environment"].get("PYTHONPATH", "").split(os.pathsep))
     sys.path[0:1] = [os.path.dirname(sys.argv[0]), *(os.path.abspath(each) for each in folders)]
-    importlib.invalidate_caches()
+    for finder in sys.path_importer_cache.values():  # importlib would forget the folders of distributions, too
+        if finder is not None:
+            finder.invalidate_caches()
     if os.environ.get("PYTHONUNBUFFERED"):
         for number, name in enumerate(("stdout", "stderr"), 1):
             raw = io.FileIO(number, "w", closefd=False)

@@ -65,7 +65,7 @@ def drawn(shapes: Mapping[str, tuple[int, ...]], **options: Any) -> tuple[Grid, 
     return grid, arrays
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 @given(shapes=networks(), gap=st.sampled_from([None, 0, 3]))
 def test_every_weight_once_and_names_where_nothing_is(shapes: Shapes, gap: int | None) -> None:
     layout = Atlas(gap=gap).layout(shapes, None).validate(shapes)
@@ -79,7 +79,7 @@ def test_every_weight_once_and_names_where_nothing_is(shapes: Shapes, gap: int |
     assert names <= {*modules(shapes), *stems, *shapes}
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 @given(shapes=networks(), side=st.integers(40, 120), reduce=st.sampled_from(REDUCTIONS), seed=st.integers(0, 2**31))
 def test_streamed_is_the_reduction_of_the_full_size(shapes: Shapes, side: int, reduce: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -222,7 +222,7 @@ def test_names_that_only_look_numbered_stay_where_they_are() -> None:
     assert {label.name for label in layout.labels} <= {"h", *shapes, *modules(shapes)}
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 @given(
     boxes=st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=25),
     gap=st.integers(0, 3),

@@ -67,7 +67,7 @@ def stacks(draw: st.DrawFn) -> tuple[int, Shapes]:
     return draw(st.integers(2, 24)), each
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 @given(drawn=stacks(), room=st.sampled_from([None, 200, 1000]))
 def test_layers_of_equal_build_are_rows_with_each_matrix_in_the_same_columns(
     drawn: tuple[int, Shapes], room: int | None

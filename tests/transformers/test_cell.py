@@ -14,7 +14,7 @@ from torch2grid_core import NotDrawable
 sides = st.lists(st.integers(1, 90), min_size=1, max_size=3).map(tuple)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=settings().max_examples // 5)
 @given(
     st.sampled_from([Atlas, LayerSeparated]), st.dictionaries(st.sampled_from("abcdef"), sides, min_size=1), st.integers(1, 40)
 )

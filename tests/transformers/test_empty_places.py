@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from tests.support.corpus import real
 from tests.support.transformers.networks import (
     NETWORKS,
@@ -91,7 +91,6 @@ def test_a_mixture_of_many_layers_fills_the_sheet() -> None:
     assert empty_share(Atlas().layout(shapes, 2048).validate(shapes, 2048)) < 0.15
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     ways=st.lists(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=5), min_size=1, max_size=30),
     gap=st.integers(0, 3),
@@ -112,7 +111,6 @@ def test_boxes_that_are_placed_where_they_fit_stay_apart(
     assert packing.width <= limit
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     ways=st.lists(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=5), min_size=1, max_size=20),
     gap=st.integers(0, 3),

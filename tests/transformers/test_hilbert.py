@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from torch2grid_builtin._transformers.hilbert import Hilbert, Walk
 from torch2grid_core import Grid
 
 
-@settings(max_examples=60, deadline=None)
 @given(rows=st.integers(1, 70), columns=st.integers(1, 70))
 def test_a_walk_goes_through_every_cell_of_any_rectangle(rows: int, columns: int) -> None:
     down, across = Walk(rows, columns)(np.arange(rows * columns))

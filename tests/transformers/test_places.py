@@ -74,7 +74,7 @@ def drawn(transformer: LayoutTransformer, arrays: Mapping[str, Array]) -> Grid:
 
 
 @every
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 @given(shapes=models())
 def test_the_full_size_grid_holds_every_weight_once_where_the_layout_says(
     transformer: LayoutTransformer, shapes: dict[str, tuple[int, ...]]
@@ -94,7 +94,7 @@ def test_the_full_size_grid_holds_every_weight_once_where_the_layout_says(
 
 
 @every
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 @given(shapes=models(), side=st.integers(12, 90), reduce=st.sampled_from(REDUCTIONS), seed=st.integers(0, 2**31))
 @example(
     shapes={"layer0": (1, 37, 2, 13)}, side=12, reduce="mean", seed=0
@@ -128,7 +128,7 @@ def test_streamed_and_reduced_is_the_reduction_of_the_full_size_grid(
 
 
 @every
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 @given(shapes=models(), side=st.one_of(st.none(), st.integers(12, 90)))
 @example(shapes={"a scalar": (), "beside it": (2, 3)}, side=None)
 def test_regions_cover_the_cells_of_their_tensor_and_no_others(
@@ -144,7 +144,7 @@ def test_regions_cover_the_cells_of_their_tensor_and_no_others(
         np.testing.assert_array_equal(marked, streamed(layout.only(region.name), ones, "max").counts > 0)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 @given(shapes=models())
 def test_flatten_is_the_weights_in_order(shapes: dict[str, tuple[int, ...]]) -> None:
     grid = drawn(Flatten(), numbered(shapes))
@@ -155,7 +155,7 @@ def test_flatten_is_the_weights_in_order(shapes: dict[str, tuple[int, ...]]) -> 
 
 
 @pytest.mark.parametrize("clockwise", [True, False])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 @given(total=st.one_of(st.integers(1, 200), st.integers(1, 20_000)))
 def test_spiral_walks_from_the_centre_out(clockwise: bool, total: int) -> None:
     grid = drawn(Spiral(clockwise=clockwise), numbered({"a": (total // 2,), "b": (total - total // 2,)}))
@@ -175,7 +175,7 @@ def test_spiral_walks_from_the_centre_out(clockwise: bool, total: int) -> None:
     assert max(abs(row - side / 2), abs(column - side / 2)) <= side / 2 + 1
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 @given(shapes=models(), per=st.sampled_from(["model", "tensor"]), seed=st.integers(0, 2**31))
 def test_normalized_is_the_place_in_the_range(shapes: dict[str, tuple[int, ...]], per: Any, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -202,7 +202,7 @@ def test_normalized_ignores_what_is_not_finite_and_survives_any_range() -> None:
     np.testing.assert_array_equal(grid.values.reshape(-1)[:7], [np.nan] * 3 + [0.5, 0.5, 0, 1])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 @given(shapes=models())
 def test_layer_separated_keeps_each_form(shapes: dict[str, tuple[int, ...]]) -> None:
     arrays = numbered(shapes)

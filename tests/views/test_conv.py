@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from tests.support.views.drawing import checkpoint_of, draw
 
 from torch2grid_builtin._views.conv import ConvView, kernel_layout, rgb_tiles
@@ -21,7 +21,6 @@ def test_no_convolution_no_page():
     assert draw(ConvView(), {"fc.weight": np.ones((3, 4), np.float32)}) == {}
 
 
-@settings(max_examples=120, deadline=None)
 @given(
     st.integers(1, 40),
     st.integers(1, 40),

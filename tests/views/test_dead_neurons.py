@@ -7,7 +7,7 @@ import json
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from tests.support.tools import DIGITS, torch2grid
 from tests.support.views.drawing import checkpoint_of, draw
 
@@ -78,7 +78,6 @@ def test_what_has_units():
     }
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     shape=st.lists(st.integers(1, 6), min_size=2, max_size=4),
     dtype=st.sampled_from([np.float32, np.float64, np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e5m2]),

@@ -43,7 +43,6 @@ def with_nan(folder: Path) -> Path:
 
 # The tensors that are drawn of a large file: a kernel, a matrix, a vector and what is rare in it.
 MODELS = {
-    "digits": (lambda _: DIGITS, ("conv2.weight", "fc1.weight", "fc1.bias")),
     "rgb": (lambda _: real("facenet/rnet.pt"), ("conv1.weight", "prelu1.weight", "dense5_1.weight")),
     "transformer": (
         lambda _: real("rxnmapper/pytorch_model.bin"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from safetensors.numpy import save_file
 from tests.support.corpus import cases, manifest, needs_cases, needs_corpus, real
 from tests.support.renderers.pixels import pixels
@@ -326,7 +326,6 @@ def test_random_models_have_at_most_one_line_for_a_hundred_tensors(kind):
     assert lines <= tensors / 100
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data(), st.integers(0, 2**32 - 1), st.sampled_from(["weight", "vector", "row", "column", "layer"]))
 def test_the_only_change_is_the_first_line_and_nothing_that_did_not_change_has_one(data, seed, planted):
     """Of a difference that is 0 elsewhere, whatever the shapes, the place and the size of what changed."""
@@ -413,7 +412,6 @@ def test_rows_that_hide_one_another_are_the_first_lines(count, factor):
     assert ratios == sorted(ratios, reverse=True)
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from(_FILLED),
@@ -455,7 +453,6 @@ def test_a_long_tail_is_listed_and_no_outlier():
     assert tables_of(arrays)[0][0]["Outlier"] == "yes"
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.data(), st.integers(0, 2**32 - 1), st.sampled_from(_FILLED), st.booleans(), st.floats(0, 0.5))
 def test_weights_that_stick_out_together_do_not_hide_one_another(data, seed, kind, both, unlike):
     """Of one size or of several, on one side or on both: each of them is an outlier, and nothing else is."""
@@ -477,7 +474,6 @@ def test_weights_that_stick_out_together_do_not_hide_one_another(data, seed, kin
     assert max(line["Limit"] for line in outliers(weights)) < 125  # half of what was planted
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.data(), st.integers(0, 2**32 - 1), st.booleans(), st.sampled_from([8.0, 50.0]))
 def test_rows_and_columns_that_stick_out_together_do_not_hide_one_another(data, seed, columns, factor):
     rng = np.random.default_rng(seed)
@@ -597,7 +593,6 @@ def test_spreads_are_the_std_of_normal_numbers():
     assert math.isclose(float(np.std(z)), 1, rel_tol=0.05)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.integers(16, 400), st.integers(0, 2**32 - 1), st.floats(1e-6, 1e6), st.floats(3, 1e6))
 def test_one_unit_cannot_change_the_spread(count, seed, size, factor):
     sizes = np.random.default_rng(seed).uniform(0.9, 1.1, count) * size

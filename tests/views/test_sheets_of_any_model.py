@@ -54,7 +54,7 @@ def models(draw_: Any) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("view", ["layers", "histogram"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 @given(made=models(), dark=st.booleans())
 def test_a_sheet_is_drawn(view: str, made: dict[str, np.ndarray], dark: bool) -> None:
     shown = PluginManager.discover(third_party=False).create("view", view)

@@ -63,7 +63,7 @@ def dead_and_out(tensors: dict[str, Any], stacked: bool) -> tuple[Any, Any, Any]
     return lines, out, sorted(found)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 @given(stacks())
 def test_a_stack_says_what_its_matrices_say(values):
     whole = dead_and_out({NAME: values}, True)
@@ -138,7 +138,7 @@ def test_measure_has_units_of_each_matrix(tmp_path: Path) -> None:
     assert {row[0] for row in rows} == {f"layers.0.mlp.experts.w1[{each}]" for each in (1, 2)}
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=settings().max_examples // 4)
 @given(
     st.integers(2, 9),
     st.integers(8, 40),

@@ -1,4 +1,4 @@
-"""Runs the command line in processes of their own, with limits: a script that the tests start, and that forks for each run.
+"""Runs the command line in processes of their own, with limits: the tests start it as a module, and it forks for each run.
 
 It imports everything once, so that a run costs a fork and not half a second of imports. Requests and replies are lines of
 JSON on stdin and stdout. With ``once`` and a request as arguments it is the process itself, without fork or preparation.
@@ -22,6 +22,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from tests.support.forked import know_installed
+
 SECONDS = 30
 
 
@@ -32,6 +34,7 @@ def prepare() -> None:
             with contextlib.suppress(ImportError):  # a run that needs it says so
                 importlib.import_module(module.name)
     importlib.import_module("matplotlib.backends.backend_agg")
+    know_installed()
     gc.collect()
     gc.freeze()  # so that the collector of garbage copies none of it into a fork
 

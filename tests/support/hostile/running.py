@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-RUNNER = Path(__file__).with_name("runner.py")
+from tests.support.tools import PROJECT
+
+RUNNER = [sys.executable, "-m", "tests.support.hostile.runner"]
 SECONDS = 30
 GIB = 1 << 30
 
@@ -66,7 +68,7 @@ class Runs:
         with self._lock:
             server = self._idle.pop() if self._idle else None
         if server is None:
-            server = subprocess.Popen([sys.executable, str(RUNNER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            server = subprocess.Popen(RUNNER, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             with self._lock:
                 self._all.append(server)
         assert server.stdin is not None
@@ -83,7 +85,7 @@ class Runs:
         request, folder = self._request(words, limit)
         done: int | None = None
         try:
-            done = subprocess.run([sys.executable, str(RUNNER), "once", json.dumps(request)], timeout=SECONDS).returncode
+            done = subprocess.run([*RUNNER, "once", json.dumps(request)], cwd=PROJECT, timeout=SECONDS).returncode
         except subprocess.TimeoutExpired:
             done = None
         return self._result(folder, done, 0.0)

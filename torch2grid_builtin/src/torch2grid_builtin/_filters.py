@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from torch2grid_core import Checkpoint, LazyTensor, TensorFilter, UsageError
 from torch2grid_core.selection import matching, numbered
 from torch2grid_core.sources import Skip, is_floating
+from torch2grid_core.text import did_you_mean, visible
+
+_COMPARED = 2000  # names, up to which the nearest is looked for
 
 
 def _keep(checkpoint: Checkpoint, names: list[str], by: str) -> Checkpoint:
@@ -22,6 +25,17 @@ def _patterns(text: str) -> list[str]:
     return patterns
 
 
+def _matched(checkpoint: Checkpoint, text: str) -> dict[str, list[str]]:
+    """The names that each pattern of *text* matches."""
+    names = list(checkpoint)
+    return {pattern: matching(names, pattern) for pattern in _patterns(text)}
+
+
+def _unmatched(found: dict[str, list[str]], by: str) -> list[str]:
+    """What to say of patterns that match no name: one of several may be mistyped."""
+    return [f"--{by}: no tensor matches {visible(pattern, 80)!r}" for pattern, names in found.items() if not names]
+
+
 @dataclass(frozen=True)
 class Only(TensorFilter):
     """the tensors whose names match a pattern"""
@@ -31,13 +45,13 @@ class Only(TensorFilter):
     pattern: str = field(default="*", metadata={"help": "glob patterns, comma-separated: encoder.*,*.bias"})
 
     def apply(self, checkpoint: Checkpoint) -> Checkpoint:
-        names = list(checkpoint)
-        found = [name for pattern in _patterns(self.pattern) for name in matching(names, pattern)]
-        if not found:
-            raise UsageError(
-                f"{checkpoint.source}: no tensor matches {self.pattern!r}; 'torch2grid tree MODEL' lists the names"
-            )
-        return _keep(checkpoint, found, self.name)
+        found = _matched(checkpoint, self.pattern)
+        if not any(found.values()):
+            near = did_you_mean(self.pattern, checkpoint) if len(checkpoint) <= _COMPARED else ""
+            told = near or "; 'torch2grid tree MODEL' lists the names"
+            raise UsageError(f"{checkpoint.source}: no tensor matches {self.pattern!r}{told}")
+        kept = _keep(checkpoint, [name for names in found.values() for name in names], self.name)
+        return kept.with_notes(_unmatched(found, self.name))
 
 
 @dataclass(frozen=True)
@@ -49,9 +63,10 @@ class SkipNames(TensorFilter):
     pattern: str = field(default="", metadata={"help": "glob patterns, comma-separated"})
 
     def apply(self, checkpoint: Checkpoint) -> Checkpoint:
-        names = list(checkpoint)
-        dropped = {name for pattern in _patterns(self.pattern) for name in matching(names, pattern)}
-        return _keep(checkpoint, [name for name in names if name not in dropped], self.name)
+        found = _matched(checkpoint, self.pattern)
+        dropped = {name for names in found.values() for name in names}
+        kept = _keep(checkpoint, [name for name in checkpoint if name not in dropped], self.name)
+        return kept.with_notes(_unmatched(found, self.name))
 
 
 @dataclass(frozen=True)

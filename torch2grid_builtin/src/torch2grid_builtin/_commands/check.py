@@ -88,8 +88,8 @@ class Check(Command):
             self.name,
             callback=click.pass_obj(run),
             params=_params(),
-            help="Look for defects in the weights of each MODEL, and name the tensor and index of each. Exit code: 0 if "
-            "there are none, 1 if there are, 2 for a file that cannot be read, a plugin that fails, or wrong usage.",
+            help="Look for defects in the weights of each MODEL, and name the tensor and index of each. Exit code: 1 for an "
+            "error (see --fail-on), 0 for none, 2 for a file that cannot be read, a plugin that fails, or wrong usage.",
             context_settings={"help_option_names": ["-h", "--help"]},
         )
 

@@ -47,7 +47,7 @@ from torch2grid_core import (
 from torch2grid_core.commands import settings_options, spec_name, summary_line
 from torch2grid_core.measures import executor_of, workers
 from torch2grid_core.pages import Output, PageOrigin
-from torch2grid_core.text import counted, human_count, json_text, visible
+from torch2grid_core.text import counted, human_count, json_text, visible, without_secrets
 
 SAME, DIFFERENT, UNUSABLE = 0, 1, 2
 FOLDERS = {"A": "a", "B": "b", "Δ": "delta"}  # of the views that are drawn of each
@@ -342,6 +342,8 @@ def open_model(manager: PluginManager, model: str, asked: Asked, chosen: SameTen
     for skip in selection.checkpoint.skipped if asked.settings.verbose else ():
         click.echo(f"skipped {visible(skip.name)}: {visible(skip.reason)} ({skip.by})", err=True)
     if not asked.settings.quiet:
+        for note in selection.checkpoint.notes:
+            click.echo(f"{visible(without_secrets(model))}: note: {visible(note, limit=2000)}", err=True)
         click.echo(summary_line(selection, time.perf_counter() - started), err=True)
     return selection.checkpoint
 

@@ -211,7 +211,7 @@ def _help_all_option() -> click.Option:
             click.echo(cast("App", ctx.find_root().command).help_all(ctx.find_root()))
             ctx.exit()
 
-    words = "show every option and command, and exit"
+    words = "show every option for drawing and every command, and exit"
     return click.Option(["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=show, help=words)
 
 

@@ -135,7 +135,7 @@ class Menu:
     def _meant(self, answer: str, command: str) -> list[str]:
         """The tensors that *answer* means. Raises ``UsageError`` with the word that is nearest to *command*, else the names."""
         try:
-            return chosen(self.names, answer)
+            return self._listed(answer)
         except UsageError:
             import difflib  # only mistakes need it
 
@@ -146,7 +146,17 @@ class Menu:
 
     def _chosen(self, text: str) -> list[str] | None:
         """The tensors behind a word; ``None`` where there is nothing behind it."""
-        return None if text.lower() in ("", "all") and text not in self.names else chosen(self.names, text)
+        return None if text.lower() in ("", "all") and text not in self.names else self._listed(text)
+
+    def _listed(self, text: str) -> list[str]:
+        """The tensors that *text* means. Raises ``UsageError`` where it means none, with the reason if it is one not listed."""
+        try:
+            return chosen(self.names, text)
+        except UsageError:
+            for each in self.checkpoint.skipped:
+                if each.name == text:
+                    raise UsageError(f"{visible(text, 80)} is not listed: {each.reason}") from None
+            raise
 
     def _draw(self, names: Sequence[str], views: Sequence[str]) -> None:
         one_picture = len(names) <= _FEW or list(views) in ([_OVERVIEW], [DEFAULT_VIEW])
@@ -196,7 +206,7 @@ class Menu:
         index: list[int] = []
         if match and match[1] and text not in self.names and not matching(self.names, text):
             text, index = match[1], [*map(int, match[2].split(","))]
-        names = chosen(self.names, text)
+        names = self._listed(text)
         if len(names) > 1:
             some = ", ".join(visible(name, 60) for name in names[:3]) + (", …" if len(names) > 3 else "")
             raise UsageError(f"{len(names)} tensors match {text!r} ({some}); open takes one")

@@ -14,7 +14,7 @@ from torch2grid_core._pictures.blocks import Block, Rect
 from torch2grid_core._pictures.cells import split
 from torch2grid_core._pictures.layout import Layout, cells_of
 from torch2grid_core._pictures.raster import STRETCH, placed_in, totals
-from torch2grid_core._pictures.reductions import reduction, to_float32
+from torch2grid_core._pictures.reductions import Room, reduction, to_float32
 from torch2grid_core._pictures.window import Window
 
 if TYPE_CHECKING:
@@ -72,22 +72,19 @@ class _Cells(Collector):
         self._cells = cells_of(self.layout, self.tensor)
         self._starts = [each.block.start for each in self._cells]
         self.cells = sum(math.prod(each.shape) for each in self._cells)
-        self._room = np.empty(0)  # used again, as in ``RasterPart``
         self._reducers = {name: reduction(name) for name in self.reductions}
         self.values = {name: np.full(self.cells, each.initial) for name, each in self._reducers.items()}
         shaped = {name: split(each, self._cells) for name, each in self.values.items()}
         self._targets = [{name: each[place] for name, each in shaped.items()} for place in range(len(self._cells))]
 
     def update(self, chunk: Chunk) -> None:
-        values = chunk.values
-        if len(self._room) < min(len(values), STRETCH):
-            self._room = np.empty(min(len(values), STRETCH))
+        values, room = chunk.values, Room()
         with np.errstate(all="ignore"):
             for first in range(0, len(values), STRETCH):
                 part, start = values[first : first + STRETCH], chunk.start + first
                 met = [(place, each) for place, cells in enumerate(self._cells) for each in cells.met(start, start + len(part))]
                 for place, each in met:
-                    each.add(self._targets[place], self._reducers, part, self._room)
+                    each.add(self._targets[place], self._reducers, part, room)
         self.weights += len(values)
 
     def merge(self, other: _Cells) -> None:

@@ -206,6 +206,9 @@ class Output:
             raise UsageError("--output is empty; give a folder or a file")
         if ending in _PICTURE_ENDINGS and ending not in manager.formats() and not path.is_dir():
             raise UsageError(f"--output {told}: no renderer writes {ending}; formats: {', '.join(manager.formats())}")
+        several = [Path(each).suffix.lstrip(".").lower() for each in last.split(",")]
+        if len(several) > 1 and set(several) <= set(manager.formats()):
+            raise UsageError(f"--output {told} is one file; for several formats give a folder and --format {','.join(several)}")
         known = bool(ending) and ending in manager.formats()
         of_folder = known and ending in self._renderer(ending).folders  # FOLDER.tensorboard is that folder
         if of_folder and str(target) == STDOUT:

@@ -21,7 +21,7 @@ from torch2grid_core._pictures.axes import (
     region_of,
 )
 from torch2grid_core._pictures.blocks import Block, Curve
-from torch2grid_core._pictures.reductions import Reducer, prepared
+from torch2grid_core._pictures.reductions import Reducer, Room, prepared
 
 _AT_ONCE = 1 << 16  # weights that go through all reductions before the next: as float64, they stay in the second-level cache
 Reducers = Mapping[str, Reducer]
@@ -30,15 +30,15 @@ Reducers = Mapping[str, Reducer]
 class Met(NamedTuple):
     """Some weights of a run that passes, and their cells.
 
-    weights: which of the run. index: of the cells, in an array of ``shape``. reduced: reducers, weights, room (see
-    ``prepared``) → each, by its name, with what it makes of the weights of each cell, valid until the next is asked for.
+    weights: which of the run. index: of the cells, in an array of ``shape``. reduced: reducers, weights, room → each,
+    by its name, with what it makes of the weights of each cell, valid until the next is asked for.
     """
 
     weights: slice
     index: Any
-    reduced: Callable[[Reducers, Array, Array], Iterator[tuple[str, Reducer, Array]]]
+    reduced: Callable[[Reducers, Array, Room], Iterator[tuple[str, Reducer, Array]]]
 
-    def add(self, targets: Mapping[str, Array], reducers: Reducers, values: Array, room: Array) -> None:
+    def add(self, targets: Mapping[str, Array], reducers: Reducers, values: Array, room: Room) -> None:
         """Combine the weights of the run *values* into the *targets* of *reducers*, arrays of ``shape``."""
         for name, reducer, found in self.reduced(reducers, values[self.weights], room):
             cells = targets[name][self.index]
@@ -90,7 +90,7 @@ class CurveCells:
             return
         run = axis(low - self.block.start, [(high - low, 1)], self.block.step)
 
-        def reduced(reducers: Reducers, values: Array, room: Array) -> Iterator[tuple[str, Reducer, Array]]:
+        def reduced(reducers: Reducers, values: Array, room: Room) -> Iterator[tuple[str, Reducer, Array]]:
             for name, reducer, each in _squared(prepared(reducers, values, room)):
                 yield name, reducer, reduce_columns(reducer.ufunc, each[None], run)[0]
 
@@ -158,7 +158,7 @@ class WholeBlock:
         self.rows: Axis = axis(self._turned.row, self._turned.row_dims, cell[0])
         self.columns: Axis = axis(self._turned.column, self._turned.column_dims, cell[1])
 
-    def reduced(self, reducers: Reducers, values: Array, room: Array) -> Iterator[tuple[str, Reducer, Array]]:
+    def reduced(self, reducers: Reducers, values: Array, room: Room) -> Iterator[tuple[str, Reducer, Array]]:
         """What each of *reducers* makes of all weights of each cell, valid until the next is asked for (see ``prepared``)."""
         pieces = self.rows.pieces if self.rows.order is None and self._inner == 1 else None
         if pieces is not None and self.columns.length >= NARROW and len(self.rows.cells) < self.rows.length:
@@ -174,7 +174,7 @@ class WholeBlock:
         turned = values.reshape(self._lengths)[self._turned.flips].transpose(self._turned.order)
         return turned.reshape(self.rows.length, self.columns.length)
 
-    def _by_rows(self, reducers: Reducers, matrix: Array, pieces: Sequence[Piece], room: Array) -> dict[str, Array]:
+    def _by_rows(self, reducers: Reducers, matrix: Array, pieces: Sequence[Piece], room: Room) -> dict[str, Array]:
         """The weights of each row of cells, one of each column: a few rows at a time, by all *reducers*."""
         width, place = self.columns.length, 0
         found = {

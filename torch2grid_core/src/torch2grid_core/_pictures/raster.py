@@ -17,11 +17,11 @@ from torch2grid_core._pictures.blocks import Block, Rect, Region
 from torch2grid_core._pictures.cells import BlockCells, CurveCells, split
 from torch2grid_core._pictures.grid import Grid, sole_owners
 from torch2grid_core._pictures.layout import Layout, cells_of
-from torch2grid_core._pictures.reductions import REDUCERS, Reducer, reduction, to_float32
+from torch2grid_core._pictures.reductions import REDUCERS, Reducer, Room, reduction, to_float32
 from torch2grid_core._pictures.regions import traced
 from torch2grid_core._summary.not_finite import NotFiniteCount, counted_where_any
 
-STRETCH = 1 << 19  # weights reduced at a time, at most
+STRETCH = 1 << 18  # weights reduced at a time, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,6 @@ class RasterPart:
         self._starts = [each.block.start for each in self._cells]
         self._values = np.full(sum(math.prod(each.shape) for each in self._cells), self._rule.initial)
         self._targets = split(self._values, self._cells)
-        self._room = np.empty(0)  # used again: fresh pages for each stretch would cost more than the sums
         self._largest: tuple[int, float] | None = None
         self._not_finite = NotFiniteCount()
         self._sums = (0, 0.0, 0.0) if reduce == "mean" and math.prod(layout.cell) > 1 else None
@@ -82,14 +81,13 @@ class RasterPart:
             values = as_float(values)
         if len(values) and (start < self._starts[0] or start + len(values) > self._cells[-1].block.stop):
             raise ValueError(f"weights {start}–{start + len(values)} of {self.tensor!r} have no place in the layout")
-        if len(self._room) < min(len(values), STRETCH):
-            self._room = np.empty(min(len(values), STRETCH))
+        room = Room()
         with np.errstate(all="ignore"):
             for first in range(0, len(values), STRETCH):
-                self._take(start + first, values[first : first + STRETCH])
+                self._take(start + first, values[first : first + STRETCH], room)
         self.weights += len(values)
 
-    def _take(self, start: int, values: Array) -> None:
+    def _take(self, start: int, values: Array, room: Room) -> None:
         high, low = float(values.max()), float(values.min())  # NaN where one is
         self._largest = _larger(self._largest, start, values, high, low)
         self._not_finite = self._not_finite.merge(counted_where_any(values, high, low))
@@ -99,7 +97,7 @@ class RasterPart:
             if self._starts[index] >= start + len(values):
                 break
             for met in self._cells[index].met(start, start + len(values)):
-                met.add({self.reduce: self._targets[index]}, {self.reduce: self._rule}, values, self._room)
+                met.add({self.reduce: self._targets[index]}, {self.reduce: self._rule}, values, room)
 
     def _add_sums(self, values: Array, all_finite: bool) -> None:
         assert self._sums is not None
@@ -292,7 +290,7 @@ def reduce_array(array: Array | Grid, reduce: str, max_cells: int) -> Grid:
         reduce, rule = grid.reduce, REDUCERS[grid.reduce]
     layout = _shrunk(grid.shape, max_cells)
     counts, regions = sole_owners(grid, layout.cell)
-    prepared = rule.prepare(grid.values.reshape(-1), np.empty(grid.values.size)).reshape(grid.shape)
+    prepared = rule.prepare(grid.values.reshape(-1), Room()).reshape(grid.shape)
     prepared = prepared**2 if rule.squared else prepared
     prepared = prepared * counts if rule.ufunc is np.add else prepared.copy()
     prepared[counts == 0] = rule.initial
@@ -334,7 +332,7 @@ def _combine(layout: Layout, values: Array, rule: Reducer) -> Array:
     with np.errstate(all="ignore"):
         for each in cells_of(layout, ""):
             for met in each.met(0, values.size):
-                met.add({"": target}, {"": ready}, values.reshape(-1), np.empty(0))
+                met.add({"": target}, {"": ready}, values.reshape(-1), Room())
     return target
 
 

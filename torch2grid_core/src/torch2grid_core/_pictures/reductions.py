@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -21,12 +21,25 @@ _HUGE = 1e140  # its square times any number of weights is a float64
 _FLOAT32_MAX = np.finfo(np.float32).max
 
 
-def _shaped(room: Array, values: Array) -> Array:
-    return room[: values.size].reshape(values.shape)
+class Room:
+    """Memory for as many numbers as weights are prepared at a time, used again and again while a run of them passes.
+
+    It is not kept from run to run: there may be a thousand tensors whose cells wait for the end of a batch.
+    """
+
+    def __init__(self) -> None:
+        self._numbers = np.empty(0)
+
+    def like(self, values: Array, dtype: Any = np.float64) -> Array:
+        """An array of the shape of *values*, of a *dtype* of at most eight bytes, with any numbers in it."""
+        if len(self._numbers) < values.size:
+            self._numbers = np.empty(values.size)
+        found: Array = self._numbers.view(dtype)[: values.size].reshape(values.shape)
+        return found
 
 
-def _as_float64(values: Array, room: Array) -> Array:
-    wide = _shaped(room, values)
+def _as_float64(values: Array, room: Room) -> Array:
+    wide = room.like(values)
     if values.dtype == np.float64:
         np.clip(values, -_HUGE, _HUGE, out=wide)
         np.copyto(wide, values, where=np.isinf(values))
@@ -35,11 +48,11 @@ def _as_float64(values: Array, room: Array) -> Array:
     return wide
 
 
-def _sizes(values: Array, room: Array) -> Array:
-    return np.abs(values, out=_shaped(room.view(values.dtype), values))
+def _sizes(values: Array, room: Room) -> Array:
+    return np.abs(values, out=room.like(values, values.dtype))
 
 
-def _values(values: Array, room: Array) -> Array:
+def _values(values: Array, room: Room) -> Array:
     return values
 
 
@@ -57,15 +70,15 @@ def _as_is(combined: Array, counts: Array) -> Array:
 
 @dataclass(frozen=True)
 class Reducer:
-    """prepare: weights → what *ufunc* combines, from *initial*, written to a float64 array of as many places, 1-D, where it is
-    new; finish: combined, counts → values, in place.
+    """prepare: weights → what *ufunc* combines, from *initial*, in the room where it is new; finish: combined,
+    counts → values, in place.
 
     size: the value has no sign, it says how large weights are. squared: the squares of what is prepared are combined.
     """
 
     ufunc: np.ufunc
     initial: float
-    prepare: Callable[[Array, Array], Array]
+    prepare: Callable[[Array, Room], Array]
     finish: Callable[[Array, Array], Array] = _as_is
     size: bool = False
     squared: bool = False
@@ -88,10 +101,10 @@ def reduction(name: str) -> Reducer:
     return REDUCERS[name]
 
 
-def prepared(reducers: Mapping[str, Reducer], values: Array, room: Array) -> Iterator[tuple[str, Reducer, Array]]:
+def prepared(reducers: Mapping[str, Reducer], values: Array, room: Room) -> Iterator[tuple[str, Reducer, Array]]:
     """What each of *reducers* combines of *values*; each array is valid until the next is asked for.
 
-    room: float64, 1-D, for as many numbers. Squares come last, since they may be left in the float64 that the mean is of, too.
+    Squares come last, since they may be left in the float64 that the mean is of, too.
     """
     wide: Array | None = None
     for name in sorted(reducers, key=lambda each: (reducers[each].squared, reducers[each].ufunc is np.add)):

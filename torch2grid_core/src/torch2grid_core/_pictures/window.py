@@ -16,12 +16,12 @@ from torch2grid_core._pictures.axes import Cells, index_within, region_of
 from torch2grid_core._pictures.blocks import Block, Curve, Dim, Rect
 from torch2grid_core._pictures.cells import BlockCells, CurveCells, Reducers, WholeBlock
 from torch2grid_core._pictures.layout import Layout
-from torch2grid_core._pictures.reductions import Reducer, reduction, to_float32
+from torch2grid_core._pictures.reductions import Reducer, Room, reduction, to_float32
 
 # first flat index, how many stretches, from one to the next, weights of a stretch → the weights of all, as stored
 _Read = Callable[[int, int, int, int], Array]
 _TAKEN = 1 << 17  # weights reduced at a time: more would leave the cache
-_Reduced = Callable[[Reducers, Array, Array], Iterator[tuple[str, Reducer, Array]]]  # see ``Met.reduced``
+_Reduced = Callable[[Reducers, Array, Room], Iterator[tuple[str, Reducer, Array]]]  # see ``Met.reduced``
 _Part = tuple[Any, Array | int, Array, _Reduced]  # index in the window, what is added to the counts, weights, their reduction
 
 
@@ -73,7 +73,7 @@ def raster_window(
     totals = {name: np.full((height, width), rule.initial) for name, rule in rules.items()}
     counts = np.zeros((height, width), dtype=np.int64)
     readers: dict[str, _Read] = {}
-    room = np.empty(0)  # used again, as in ``RasterPart``
+    room = Room()
     with np.errstate(all="ignore"):
         for block in layout.blocks_in(rectangle):
             tensor = tensors.get(block.tensor)
@@ -88,7 +88,6 @@ def raster_window(
             parts = _of_curve if isinstance(block, Curve) else _of_block
             for index, own, values, reduced in parts(block, layout, rectangle, readers[block.tensor]):
                 counts[index] += own
-                room = room if len(room) >= len(values) else np.empty(len(values))
                 for name, rule, each in reduced(rules, values, room):
                     totals[name][index] = rule.ufunc(totals[name][index], each)
         planes = {name: to_float32(rule.finish(totals[name], counts)) for name, rule in rules.items()}
@@ -153,7 +152,7 @@ def _of_block(block: Block | Curve, layout: Layout, rectangle: Rect, read: _Read
         index, kept = _met(one, rectangle)
 
         def reduced(
-            rules: Reducers, values: Array, room: Array, one: WholeBlock = one, kept: Any = kept
+            rules: Reducers, values: Array, room: Room, one: WholeBlock = one, kept: Any = kept
         ) -> Iterator[tuple[str, Reducer, Array]]:
             for name, rule, each in one.reduced(rules, values, room):
                 yield name, rule, each[kept]
@@ -161,7 +160,7 @@ def _of_block(block: Block | Curve, layout: Layout, rectangle: Rect, read: _Read
         yield index, 0, values, reduced
 
 
-def _nothing(rules: Reducers, values: Array, room: Array) -> Iterator[tuple[str, Reducer, Array]]:
+def _nothing(rules: Reducers, values: Array, room: Room) -> Iterator[tuple[str, Reducer, Array]]:
     """What is made of no weights."""
     return iter(())
 
