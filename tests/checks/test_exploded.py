@@ -11,6 +11,8 @@ import torch
 from tests.support.checks.defects import found_in, save
 from tests.support.tools import torch2grid
 
+import torch2grid as t2g
+
 
 def trained(*shape, dtype=np.float32, seed=0):
     return (np.random.default_rng(seed).standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(dtype)
@@ -127,3 +129,36 @@ def test_biases_that_are_large_in_one_layer_or_in_the_last(tmp_path):
     forbidden = np.zeros(24, np.float32)
     forbidden[[3, 8]] = -1e9  # classes that are never chosen
     assert found_in(save(tmp_path / "forbidden.safetensors", biases(head__bias=forbidden))) == []
+
+
+def planted():
+    """float64 matrices with a dead row, equal rows, a scaled layer, one large weight, a copy, one number, untrained rows."""
+    rng = np.random.default_rng(0)
+    found = {}
+    for layer in range(6):
+        for name, shape in (("q_proj.weight", (64, 64)), ("up_proj.weight", (128, 64)), ("conv.weight", (16, 16, 3, 3))):
+            found[f"layers.{layer}.{name}"] = rng.normal(0, 1 / 8, shape)
+        found[f"layers.{layer}.q_proj.bias"] = rng.normal(0, 1 / 8, 64)
+    found["layers.1.q_proj.weight"][5] = 0
+    found["layers.2.up_proj.weight"][7] = found["layers.2.up_proj.weight"][9]
+    found["layers.3.q_proj.weight"] *= 40
+    found["layers.4.up_proj.weight"][3, 4] = 300
+    found["layers.5.q_proj.weight"] = found["layers.0.q_proj.weight"].copy()
+    found["layers.4.conv.weight"][:] = 0.25
+    found["embed.weight"] = rng.normal(0, 1, (400, 32))
+    found["embed.weight"][300:] = rng.normal(0, 0.02, (100, 32))
+    return found
+
+
+@pytest.mark.filterwarnings("error")  # a rule that fails is a warning
+@pytest.mark.parametrize("exponent", [-1000, -900, -512, -480, 40, 480, 505, 512, 600, 900, 1012])
+def test_no_rule_fails_however_large_or_small_float64_weights_are(exponent):
+    """Of any model times 2**k every rule has an answer, and the same one where squares are in range (|k| up to 480)."""
+    usual = {(each.code, each.tensor) for each in t2g.check(planted())}
+    found = list(t2g.check({name: array * 2.0**exponent for name, array in planted().items()}))
+    codes = {(each.code, each.tensor) for each in found}
+    assert abs(exponent) > 480 or usual <= codes, usual - codes
+    if exponent > 0:
+        exploded = {each.tensor for each in found if each.code == "T105" and "the weights exploded" in each.message}
+        assert {f"layers.{layer}.q_proj.weight" for layer in range(6)} <= exploded
+        assert ("T105", "layers.4.up_proj.weight") in codes

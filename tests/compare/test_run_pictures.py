@@ -19,10 +19,12 @@ from torch2grid_builtin._compare.order import in_order
 from torch2grid_builtin._renderers.matplotlib.axes import plot
 from torch2grid_builtin._renderers.matplotlib.heatmap import LOG, HeatmapDrawing, Legend
 from torch2grid_builtin._renderers.matplotlib.lists import BandDrawing, RidgesDrawing
+from torch2grid_builtin._renderers.matplotlib.page import draw_page
 from torch2grid_builtin._renderers.matplotlib.panel import Scale, Sizes
+from torch2grid_builtin._renderers.matplotlib.planes import LineDrawing
 from torch2grid_core import Checkpoint, Grid, Page, Style
 from torch2grid_core.grids import ColorScale
-from torch2grid_core.pages import Heatmap
+from torch2grid_core.pages import Heatmap, Line
 
 
 @pytest.mark.parametrize(
@@ -183,3 +185,31 @@ def test_ridges_and_quantiles_of_a_tensor_have_one_axis() -> None:
     assert (one.limits(), one.bend, one.names) == (two.limits(), two.bend, two.names)
     with pytest.raises(ValueError, match="limits: two finite numbers are needed"):
         replace(band, limits=(1.0, 1.0))
+
+
+@pytest.mark.parametrize("kept", [0, 1, 3])
+def test_no_figure_of_a_log_panel_is_missing_without_a_word(tmp_path: Path, kept: int) -> None:
+    """A tensor that stays has a change of 0, and a dead one a norm of 0: a logarithmic axis has no place for them."""
+    random = np.random.default_rng(kept)
+    state = {name: random.standard_normal((8, 8)).astype(np.float32) for name in "abcd"}
+    for step in range(4):
+        for name in "abcd"[kept:]:
+            state[name] = state[name] * np.float32(0 if name == "d" and step == 2 else 1 + 9 * (name == "c"))
+        save_file(state, tmp_path / f"step_{step}.safetensors")
+    trends = next(page for page in t2g.series(sorted(tmp_path.iterdir())) if page.name == "series_trends")
+    for panel in trends.panels:
+        zeros = [name for name, values in panel.y.items() if (np.asarray(values) == 0).any()]
+        told = panel.title.partition("; 0 is not on a log axis: ")[2]
+        assert told == (", ".join(zeros) if panel.log else "")
+        assert panel.log == bool(panel.ylabel)
+
+
+def test_diagrams_of_one_legend_begin_one_below_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    starts: list[float] = []
+    draw = LineDrawing._draw_ticks
+    monkeypatch.setattr(LineDrawing, "_draw_ticks", lambda self, *rest: (starts.append(rest[1].start), draw(self, *rest)))
+    x = np.arange(1.0, 6)
+    sizes = (1.0, 1e-6, 12345.0, 7.0, 0.125, 1e9)
+    panels = tuple(Line(x, {"a": x * size, "b": x + size}, title=f"{size}", log=size > 1) for size in sizes)
+    draw_page(Page("trends", "a run", panels, columns=2), Style())
+    assert len({*starts[::2]}) == len({*starts[1::2]}) == 1

@@ -5,18 +5,22 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings, strategies as st
 from PIL import Image, ImageSequence
 from safetensors.torch import save_file
 from tests.support.compare.training import RUN, SNAPSHOTS
 from tests.support.tools import DIGITS, torch2grid
+from tests.support.views.drawing import checkpoint_of
 
 import torch2grid as t2g
 from torch2grid_builtin._compare.order import in_order, natural
+from torch2grid_builtin._compare.series import joint_series
 from torch2grid_core import Checkpoint
 
 UNTRAINED = DIGITS.parent / "digits_untrained.pth"
@@ -99,6 +103,39 @@ def test_tensors_that_not_all_have_are_left_out_and_said(tmp_path):
     found = report(tmp_path, "0.pt", "1.pt", "2.pt")
     assert list(found["tensors"]) == ["w"]
     assert found["left_out"] == {"v": "not in epoch 1", "old": "only in epoch 0"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.sampled_from([None, (4, 4), (2, 3)]), min_size=4, max_size=4), min_size=1, max_size=3))
+def test_why_a_tensor_is_left_out_is_so(shapes):
+    """Whichever snapshots have a tensor in which shape: the reason names those that have none, or what shape is in which."""
+    snapshots = [
+        {"w": np.ones((4, 4)) * place, **{f"t{i}": np.zeros(each[place]) for i, each in enumerate(shapes) if each[place]}}
+        for place in range(4)
+    ]
+    ordered = in_order([checkpoint_of(arrays, source=f"step_{place}") for place, arrays in enumerate(snapshots)])
+    joint, left_out = joint_series(ordered)
+    for i, each in enumerate(shapes):
+        name, held = f"t{i}", {place for place, shape in enumerate(each) if shape}
+        if len(held) < 4 or len(set(each)) > 1:
+            assert name not in joint
+            told = left_out.get(name, "")
+            assert bool(told) == bool(held)
+            for part in told.split("; ") if told else []:
+                places = {place for place, label in enumerate(ordered.labels) if label in part}
+                if part.startswith("only in"):
+                    assert places == held
+                elif part.startswith("not in"):
+                    assert places == set(range(4)) - held
+                else:
+                    assert places == held
+                    for text in re.findall(r"(\d×\d)([^×]*)(?=, \d×|$)", part):
+                        shape = tuple(map(int, text[0].split("×")))
+                        assert {place for place in held if ordered.labels[place] in text[1]} == {
+                            place for place in held if each[place] == shape
+                        }
+        else:
+            assert name in joint
 
 
 def test_a_folder_with_other_files_and_trainer_folders(tmp_path):

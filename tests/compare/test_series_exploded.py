@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 from tests.support.tools import torch2grid
 
 import torch2grid as t2g
@@ -75,3 +76,25 @@ def test_one_matrix_of_many_that_explodes_bends_the_scale(factor: float, bent: b
         assert found.kind == "asinh"
         assert found.high == pytest.approx(float(np.quantile(np.abs(after[7]), 0.99)), rel=1e-3)
         assert found.bend < usual.high
+
+
+@given(
+    st.lists(st.sampled_from([1.0, 1.0, 3.0, 1e3, 1e9, 1e30, 1e-9]), min_size=8, max_size=8),
+    st.lists(st.floats(0, 4), min_size=1, max_size=4),
+)
+@settings(max_examples=40, deadline=None)
+def test_every_snapshot_of_a_run_that_explodes_is_seen(factors: list[float], powers: list[float]) -> None:
+    """However far and however much of it explodes: hardly a cell is beyond the scale, and the calmest has two colours."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 0.02, (80, 40))
+    regions = tuple(Region(f"layers.{place}", ((10 * place, 0, 10, 40),)) for place in range(8))
+    steps = [0.0, *sorted(power / 4 for power in powers)]
+    frames = [values * np.repeat(np.power(factors, step), 10)[:, None] for step in steps]
+    grids = [Grid(each.astype(np.float32), np.ones(each.shape, np.int64), regions=regions) for each in frames]
+    found = _exploding(Settings(), grids, color_scale(grids[0]))
+    if found is None:
+        return
+    for grid in grids:
+        assert np.mean(np.abs(grid.values) > found.high) <= 0.03
+    shares = found.fraction(grids[0].values.astype(np.float64)) - found.fraction(np.zeros(1))
+    assert np.quantile(np.abs(shares), 0.5) > 2 / 256

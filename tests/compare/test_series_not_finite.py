@@ -68,8 +68,8 @@ def test_json_has_null_and_counts(tmp_path):
         assert [value is None for value in gone[figure]] == [False, False, True, True], figure
     assert [value is None for value in gone["ratio"]] == [True, False, True, True]  # nor from NaN to NaN
     assert one["nan"] == [0, 0, 0, 1]
-    assert [value is None for value in one["ratio"]] == [True, False, False, True]
-    assert one["norm"][3] is not None  # of the others
+    assert [value is None for value in one["ratio"]] == [True, False, False, False]  # of the others
+    assert one["norm"][3] is not None
 
 
 def test_every_trend_is_marked_and_no_line_is_flat(tmp_path):
@@ -105,8 +105,41 @@ def test_cells_of_what_is_lost_are_lost(tmp_path):
         steps = [int(name) for _, name in panel.column_names]
         for (_, name), row in zip(panel.row_names, panel.grid.values, strict=True):
             layer = int(name.split(".")[1]) if name.startswith("layers") else -1
-            since = 60 if 0 <= layer < 3 else 80 if layer < 0 else math.inf
+            since = 60 if 0 <= layer < 3 else math.inf
+            assert name.partition(" ")[2] == ("(NaN from 60)" if 0 <= layer < 3 else "(NaN from 80)" if layer < 0 else "")
             assert [bool(np.isnan(value)) for value in row] == [step >= since for step in steps], (panel.title, name)
+
+
+@pytest.mark.parametrize("many", [4, 20])
+def test_one_nan_hides_no_figure_however_many_tensors_there_are(tmp_path, many):
+    """A tensor grows a hundred thousandfold and has one NaN: as a line or as a row, its figures are those of the others."""
+    rng, paths = np.random.default_rng(0), []
+    weights = {f"layers.{layer}.weight": rng.normal(size=(16, 16)) for layer in range(many)}
+    for step in STEPS:
+        if step == 80:
+            weights["layers.1.weight"] = weights["layers.1.weight"] * 1e5
+            weights["layers.1.weight"][4, 5] = math.nan
+            weights["layers.2.weight"][3, 3] = math.inf
+        paths.append(str(tmp_path / f"step_{step}.pth"))
+        torch.save({"model": {name: torch.tensor(each) for name, each in weights.items()}, "global_step": step}, paths[-1])
+    pages = t2g.series(paths)
+    finite = weights["layers.1.weight"][np.isfinite(weights["layers.1.weight"])]
+    for figure, panel in zip(pages["series_trends"].panel_names, pages["series_trends"].panels, strict=True):
+        assert isinstance(panel, Heatmap) == (many > 8)
+        if isinstance(panel, Heatmap):
+            rows = {name: values for (_, name), values in zip(panel.row_names, panel.grid.values, strict=True)}
+            assert np.isfinite(panel.grid.values).all(), figure
+            assert set(panel.stand_out[:2]) == {1, 2}  # their names say it, whatever there is no room for
+        else:
+            rows = panel.y
+        (row,) = (values for name, values in rows.items() if name.replace(".weight", "") == "layers.1 (NaN from 80)")
+        assert np.isfinite(row[-1]), figure
+        if figure == "std":
+            assert any(math.isclose(row[-1], value, rel_tol=1e-4) for value in (finite.std(), np.log10(finite.std())))
+    columns, rows = pages["series"].panels[0].columns, pages["series"].panels[0].rows
+    largest = {row[0]: dict(zip(columns, row, strict=True)) for row in rows}["layers.1.weight"]
+    assert largest["Largest ‖Δw‖/‖w‖"] == pytest.approx(1e5, rel=0.01)
+    assert largest["At"] == "global_step 80"
 
 
 def test_pictures_in_every_format(tmp_path):

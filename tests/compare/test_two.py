@@ -10,9 +10,13 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, strategies as st
 from safetensors.torch import save_file
 from tests.support.compare.opened import comparison_of
 from tests.support.tools import DIGITS, torch2grid
+
+import torch2grid as t2g
+from torch2grid_builtin._compare.delta import DeltaCollector, DeltaOf
 
 
 def weights(seed=0):
@@ -64,14 +68,69 @@ SLICED = {  # of row 11 of w, weights of column 7 of v, kernel 2 of conv, rows 5
     ("w", "11, 3:9"): "row 11 of 48, every weight",
     ("w", "11, 3"): "one weight: [11, 3] 1 → 2",
     ("v", "11"): "one weight: [11, 7] 1 → 2",
-    ("v", "10:14"): "rows 11, 13 of 48, 2 weights (0.781%)",
+    ("v", "10:14"): "rows 11, 13 of 48, column 7 of 64, 2 weights (0.781%)",
     ("v", ":, 7"): "column 7 of 64, rows 11, 13 of 48, 2 weights (4.167%)",
     ("v", ":, 7:8"): "column 7 of 64, rows 11, 13 of 48, 2 weights (4.167%)",
     ("v", "11:14:2, 7"): "column 7 of 64, every weight",
-    ("conv", "2"): "row 2 of 8, every weight",
-    ("conv", "2:3"): "row 2 of 8, every weight",
+    ("conv", "2"): "output channel 2 of 8, every weight",
+    ("conv", "2:3"): "output channel 2 of 8, every weight",
     ("experts", "1"): "matrix 1 of 4, rows 5–6 of 32, 96 weights (6.250%)",
 }
+
+
+WHERE = (  # tensor, what changed of it → where that is, in the words of its dimensions
+    ("w", np.s_[3:9, 7], "rows 3–8 of 48, column 7 of 64"),
+    ("w", np.s_[20:44], "rows 20–43 of 48"),
+    ("w", np.s_[:, 40:], "columns 40–63 of 64"),
+    ("bias", np.s_[[3, 9]], "indices 3, 9 of 64"),
+    ("conv.weight", np.s_[:, 2], "input channel 2 of 4"),
+    ("conv.weight", np.s_[5, 2], "output channel 5 of 8, input channel 2 of 4"),
+    ("conv.weight", np.s_[:, :, 1, 1], "kernel row 1 of 3, kernel column 1 of 3"),
+    ("conv1d.weight", np.s_[:, :, 4], "tap 4 of 5"),
+    ("experts", np.s_[2, :, 7], "matrix 2 of 4, column 7 of 48"),
+    ("experts", np.s_[:, 5], "row 5 of 32"),
+    ("position_embedding", np.s_[:, 5], "dimension 1, index 5 of 20"),
+    ("attn.in_proj_weight", np.s_[64:128], "rows 64–127 of 192 (K)"),
+    ("attn.in_proj_weight", np.s_[130], "row 130 of 192 (V)"),
+    ("attn.in_proj_weight", np.s_[60:70], "rows 60–69 of 192"),
+    ("attn.c_attn.weight", np.s_[:, 64:128], "columns 64–127 of 192 (K)"),
+)
+SHAPES = {
+    "w": (48, 64),
+    "bias": (64,),
+    "conv.weight": (8, 4, 3, 3),
+    "conv1d.weight": (8, 4, 5),
+    "experts": (4, 32, 48),
+    "position_embedding": (1, 20, 64),
+    "attn.in_proj_weight": (192, 64),
+    "attn.c_attn.weight": (64, 192),
+}
+
+
+@pytest.mark.parametrize(("name", "index", "where"), WHERE)
+def test_a_change_is_placed_along_each_dimension_that_confines_it(tmp_path, name, index, where):
+    random = np.random.default_rng(0)
+    before = random.standard_normal(SHAPES[name]).astype(np.float32)
+    after = before.copy()
+    after[index] += random.standard_normal(after[index].shape).astype(np.float32)
+    ((_, _, text),) = differences(tmp_path, {name: torch.tensor(before)}, {name: torch.tensor(after)}, rank_size=0)
+    assert text == f"{where}, {np.count_nonzero(before != after):,} weights ({100 * (before != after).mean():.3f}%)"
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.integers(0, 99), st.sampled_from([0.02, 0.3, 1.0]))
+def test_places_are_those_of_every_change_in_chunks_of_any_size(shape, seed, share):
+    random = np.random.default_rng(seed)
+    moved = random.random(shape) < share
+    collector = DeltaCollector(DeltaOf(), t2g.load({"w": np.zeros(shape, np.float32)})["w"])
+    start, flat = 0, moved.reshape(-1)
+    while start < flat.size:
+        stop = start + int(random.integers(1, 30))
+        collector._places(start, flat[start:stop])
+        start = stop
+    for axis in range(len(shape)):
+        others = tuple(each for each in range(len(shape)) if each != axis)
+        found = [index for run in collector._runs(axis) for index in run]
+        assert found == np.flatnonzero(moved.any(axis=others)).tolist()
 
 
 @pytest.fixture(scope="module")

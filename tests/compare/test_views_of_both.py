@@ -185,3 +185,20 @@ def test_json_on_stdout_stands_alone_with_everything_else(training: Path, tmp_pa
         done = torch2grid("compare", *pair, "--format", "json", "-o", "-", *words, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (2, "")
         assert "--format json is the report on stdout" in done.stderr
+
+
+@pytest.mark.parametrize("view", ["--histogram", "--view grid", "--outliers", "--view spectrum"])
+def test_no_axis_and_no_colour_bar_of_what_changed_says_weight(folder: Path, view: str) -> None:
+    """What is on them is a difference of two weights."""
+    words = ("compare", "a.safetensors", "b.safetensors", *view.split(), "-o", "out", "--format", "json")
+    torch2grid(*words, cwd=folder)
+    found = [path for path in (folder / "out" / "delta").rglob("*.json") if path.name != "index.json"]
+    labels = [
+        panel[key]
+        for path in found
+        for panel in json.loads(path.read_text())["panels"]
+        for key in ("label", "xlabel", "ylabel", "quantity")
+        if key in panel
+    ]
+    assert not [label for label in labels if re.search(r"\bweight\b", label)]
+    assert labels

@@ -17,7 +17,7 @@ from tests.support.tools import torch2grid
 import torch2grid as t2g
 from torch2grid_builtin._experts.figures import ExpertFigures, Experts, _figures_of
 from torch2grid_builtin._experts.finding import mixtures
-from torch2grid_core import Checkpoint
+from torch2grid_core import Checkpoint, Torch2GridError
 
 Array = np.ndarray[Any, Any]
 State = dict[str, Array]
@@ -157,6 +157,45 @@ def test_experts_are_those_of_whole_matrices(
         assert {part.name for part in each.projections} == set(matrices)
         for part in each.projections:
             check(figures[part.key], own[part.name])
+
+
+PARTS: Mapping[str, Any] = {
+    "0:8": np.s_[0:8],
+    ":, 5:20": np.s_[:, 5:20],
+    "1:30:4, ::3": np.s_[1:30:4, ::3],
+    "..., 2:": np.s_[..., 2:],
+    "1:, 1:9, :": np.s_[1:, 1:9, :],
+    "::2, :, 3:12": np.s_[::2, :, 3:12],
+    "2:4": np.s_[2:4],
+}
+
+
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+@pytest.mark.parametrize("part", PARTS)
+def test_a_slice_of_experts_is_measured_as_that_part_of_each(tmp_path: Path, layout: str, part: str) -> None:
+    """Whatever a slice leaves of the matrices of two experts has its figures, and experts keep their numbers."""
+    random = np.random.default_rng(0)
+    make, matrices, module, router = LAYOUTS[layout]
+    stacks = {name: random.normal(0, 0.02, (6, 40, 36)).astype(np.float32) for name in matrices}
+    state = {name.replace("{n}", "0"): array for name, array in make(stacks).items()}
+    state[(module + router).replace("{n}", "0")] = random.normal(size=(6, 36)).astype(np.float32)
+    save_file(state, tmp_path / "experts.safetensors")
+    wanted: dict[tuple[int, str], float] = {}
+    for name, stack in stacks.items():
+        if len(state) == len(stacks) + 1:  # a tensor for all experts
+            numbers, taken = np.broadcast_to(np.arange(6)[:, None, None], stack.shape)[PARTS[part]][:, 0, 0], stack[PARTS[part]]
+        elif part.count(",") == 2:  # of a matrix there are two dimensions
+            continue
+        else:
+            numbers, taken = np.arange(6), np.stack([matrix[PARTS[part]] for matrix in stack])
+        wanted |= {(int(number), name): float(np.linalg.norm(each)) for number, each in zip(numbers, taken, strict=True)}
+    if not wanted:
+        with pytest.raises(Torch2GridError, match="takes nothing"):
+            t2g.experts(tmp_path / "experts.safetensors", slice=part)
+        return
+    rows = rows_of(t2g.experts(tmp_path / "experts.safetensors", slice=part))
+    found = {(expert, matrix.partition("[")[0]): row["‖W‖"] for (_, expert, matrix), row in rows.items()}
+    assert found == pytest.approx(wanted, rel=1e-6)
 
 
 def qwen(layers: int = 3, experts: int = 6, width: int = 40, inner: int = 36) -> State:

@@ -42,3 +42,17 @@ def test_only_zero_is_written_as_zero(value, spec):
     assert (shown == 0) == (value == 0)
     assert (shown < 0) == (value < 0)
     assert value or "-" not in alone
+
+
+@given(st.floats(-1e300, 1e300), st.sampled_from([".4f", ".2f", ",.1f", ",.0f", ".3f"]))
+@example(1986317943472788480.0, ".4f")
+@example(-4.62e198, ".4f")
+@example(999_999.99999, ".2f")
+def test_a_number_of_fixed_places_is_never_long_and_never_another(value, spec):
+    alone, among = (Table(("a",), ((value,), *more), formats={"a": spec}).texts()[0][0] for more in ((), ((None,),)))
+    assert alone == among
+    assert len(alone) <= 21  # with its sign and commas
+    shown = float(alone.replace(",", ""))
+    assert math.isclose(shown, value, rel_tol=5e-4, abs_tol=0.51 if spec == ",.0f" else 0.051)
+    if abs(value) < 999_999:
+        assert alone == format(value, spec) or abs(value) < 0.51

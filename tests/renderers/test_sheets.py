@@ -91,6 +91,19 @@ def test_a_sheet_says_what_its_bands_and_lines_are():
     assert "quantiles 25–75 %, 5–95 %, 1–99 %; dark line: median; thin line in a histogram: 0" in " ".join(shown)
 
 
+def test_no_band_slants_from_one_name_to_the_next():
+    """Between two names there is nothing: what is drawn for each is level, and at its own quantiles."""
+    values = np.array([[-1.0, 5.0, np.nan, 0.0], [0.0, 6.0, np.nan, 2.0], [1.0, 9.0, np.nan, 2.5]])
+    band = Band(("scalar", "bool", "lost", "i64"), (0.25, 0.5, 0.75), values, flags={2: "all NaN"})
+    shapes = draw_page(
+        Page("a", "", (band, bars(3)), places=((0, 0), (1, 0)), row_names=("", "0"), column_names=("a",)), Style()
+    ).shapes
+    ribbons = [each for each in shapes if isinstance(each, Polygon) and len(each.x) in (4, 8)]
+    assert len(ribbons) == 2  # of the two names before the one that has no quantiles, and of the one behind it
+    for ribbon in ribbons:
+        assert not any((np.diff(ribbon.x) != 0) & (np.diff(ribbon.y) != 0))
+
+
 def test_bands_above_a_wide_table_fill_its_width():
     levels = (0.25, 0.5, 0.75)
     rows = ("", "", "", "0", "1")

@@ -139,6 +139,67 @@ def test_nan_and_inf_come_first_and_hide_nothing():
     assert units[0]["Layer Name"] == layers[0]["Layer Name"] == f"model.layers.2.{DOWN}"
 
 
+def test_a_layer_that_is_nan_throughout_has_its_cell_and_its_bar_the_whole_count():
+    """The worst layer is in the picture of layers, and a count of thousands is the same beside the bar as in the table."""
+    arrays = model(6)
+    arrays[f"model.layers.1.{UP}"][:] = np.nan
+    pages = draw(Outliers(), arrays)
+    layers, weights, _ = pages["outliers_overview"].panels
+    column = [name for _, name in layers.column_names].index(UP.removesuffix(".weight"))
+    assert layers.grid.shape == (6, 5)
+    assert np.argwhere(np.isnan(layers.grid.values)).tolist() == [[1, column]]
+    assert pages["outliers"].panels[0].rows[0][-1] == "12,288 NaN, the first"
+    assert weights.flags == {0: "12,288 NaN"}
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64"])
+def test_integer_matrices_are_judged(dtype):
+    rng = np.random.default_rng(0)
+    arrays = {f"l.{layer}.w": rng.integers(20, 40, (64, 64)).astype(dtype) for layer in range(6)}
+    arrays["l.2.w"][40] = 1
+    arrays["l.3.w"][5] = 120
+    arrays["l.4.w"][7, 9] = np.iinfo(dtype).max
+    if dtype == "int8":  # twice the usual rows are none
+        arrays["l.3.w"][[row for row in range(64) if row != 5]] //= 4
+    weights, units, _ = tables_of(arrays)
+    assert ("l.3.w", "row", 5) in {(line["Layer Name"], line["Unit"], line["Index"]) for line in outliers(units)}
+    if np.iinfo(dtype).max > 1000:
+        assert (weights[0]["Layer Name"], weights[0]["Index"], weights[0]["Outlier"]) == ("l.4.w", "[7, 9]", "yes")
+    floats = {f"m.{layer}.w": rng.normal(0, 0.02, (32, 32)) for layer in range(3)}
+    weights, *_ = tables_of({**arrays, **floats}, Outliers(count=4))
+    assert {line["Layer Name"][0] for line in weights if not line["Outlier"]} == {"m"}  # these come first by size
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["weight", "mask", "position_ids", "scale", "index", "pos_embed", "bias", "count"]),
+            st.sampled_from(["float32", "int8", "int64", "uint8", "bool"]),
+            st.sampled_from([(64,), (4, 20), (20, 20)]),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_no_tensor_is_left_out_in_silence(drawn):
+    """A tensor of 16 different numbers or more has a line among its like, or the title says why it has none."""
+    rng = np.random.default_rng(1)
+    arrays = {
+        f"l.{place}.{name}": rng.integers(0, 2 + 50 * (kind != "bool"), shape).astype(kind)
+        for place, (name, kind, shape) in enumerate(drawn)
+    }
+    for name, array in arrays.items():
+        (table, *_) = draw(Outliers(count=400), {name: array})["outliers"].panels
+        told = name in table.title or any(row[0] == name for row in table.rows)
+        assert told or name.endswith("count"), (name, array.dtype, array.shape, table.title)
+    title = draw(Outliers(count=4000), arrays)["outliers"].panels[0].title
+    rows = {row[0] for row in draw(Outliers(count=4000), arrays)["outliers"].panels[0].rows}
+    silent = [name for name in arrays if name not in rows and not name.endswith("count")]
+    said = [int(more or 0) + 1 for more in re.findall(r"left out as .*?: [^ ;]+(?: and (\d+) more)?", title)]
+    assert sum(said) == len(silent)
+
+
 def test_titles_count_what_is_not_listed():
     arrays = model()
     for row in range(5):
@@ -694,3 +755,16 @@ def test_units_that_are_left_out_would_not_be_shown():
     arrays["layers.8.weight"][:, 5] *= 90
     few, many = (t2g.draw(arrays, [{"outliers": {"count": count}}])[0].panels[1].rows for count in (5, 400))
     assert few == many[:5]
+
+
+@pytest.mark.parametrize("side", [64, 96])
+def test_a_weight_is_the_first_beside_a_scaled_column_too(side):
+    for seed in range(6):
+        random = np.random.default_rng(seed)
+        arrays = {f"h.{layer}.w": random.normal(0, 0.02, (side, side)).astype(np.float32) for layer in range(6)}
+        arrays["h.3.w"][10, 11] = 5
+        arrays["h.3.w"][:, 20] *= 8
+        weights, units, _ = t2g.outliers(arrays)["outliers"].panels
+        assert weights.rows[0][:2] == ("h.3.w", "[10, 11]")
+        assert weights.rows[0][-1] == "yes" or side == 64  # there the column is too much of the matrix to be told from a tail
+        assert {row[1:3] for row in units.rows if row[-1] == "yes"} == {("column", 11), ("column", 20), ("row", 10)}

@@ -23,6 +23,7 @@ from torch2grid_builtin._compare.pages import (
     PairPages,
     chosen_line,
     comparison_table,
+    of_change,
     overview_page,
     transformer_of,
 )
@@ -270,6 +271,7 @@ def _draw_sides(comparing: Comparing, views: Sequence[View], run: Settings, outp
                 declined=lambda view, error, letter=letter: declined[view.name].append((letter, error)),  # type: ignore[misc]
             ):
                 folder = f"{FOLDERS[letter]}/{page.folder}".rstrip("/")
+                page = of_change(page) if letter == "Δ" else page
                 output.add(replace(page, folder=folder, title=f"{letter}: {page.title}"), view)
                 idle.pop(view.name, None)
     for name, found in declined.items():

@@ -25,7 +25,7 @@ A, B = "a", "b"  # the members of a pair's joint tensor
 RANK_SIZE = 1 << 22  # weights of the largest matrix whose rank is looked for, unless asked otherwise
 _PIECE = 1 << 15  # weights computed at once: three float64 arrays of them stay in the second-level cache
 _LOOK = 64  # weights that mostly tell already that two chunks differ
-_PLACES = 16  # rows and columns that are told one by one
+_RUNS = 16  # of indices along a dimension in which weights changed
 _LEAST, _MOST = 1e-37, 3e38  # the largest |Δ| of a matrix whose rank is looked for: it is kept as float32
 # Of the rank of Δ.
 _BLOCK, _STEPS = 8, 3  # 32 directions: LoRA of rank 16 and more is found whole
@@ -170,7 +170,7 @@ class Delta:
 
     changed: weights with |Δ| above the tolerance, those that are NaN or Inf in one only among them.
     squares_a, squares_b, squares: sums of the squares of A, B and Δ. largest: flat index of max |Δ|, with its two values.
-    rows, columns: indices of the 2-D form's rows and columns that hold every change, ``None`` where there are more than 16.
+    places: for each dimension, the indices that hold every change, as runs of neighbours; ``None`` where these are over 16.
     rounded: ``"B"`` where B is A rounded to B's dtype, ``"A"`` the other way round, empty where neither. exact: the two are the
     same bit by bit, or one is the other rounded so; not where a 0 has the other sign.
     """
@@ -182,8 +182,7 @@ class Delta:
     squares: float
     finite_absmax: float
     largest: tuple[int, Number, Number] | None
-    rows: tuple[int, ...] | None
-    columns: tuple[int, ...] | None
+    places: tuple[tuple[range, ...] | None, ...]
     rounded: str
     rank: Rank | None
     not_finite: NotFinite = field(default=NONE)
@@ -289,13 +288,14 @@ class DeltaCollector(Collector):
     """Collects a ``Delta`` while both versions stream past."""
 
     def __init__(self, need: DeltaOf, tensor: LazyTensor) -> None:
-        self.need, self.shape = need, matrix_shape(tensor.shape)
+        self.need, self.shape = need, tuple(tensor.shape)
+        cuts = range(len(self.shape) + 1)
+        self.cut = min(cuts, key=lambda cut: math.prod(self.shape[:cut]) + math.prod(self.shape[cut:]))
         self.sums = np.zeros(3)
         self.changed = self.seen = 0
         self.not_finite = NONE
         self.largest: tuple[float, int, Number, Number] | None = None
-        self.rows: set[int] | None = set()
-        self.columns: set[int] | None = set()
+        self.rows, self.columns = (np.zeros(math.prod(part), bool) for part in (self.shape[: self.cut], self.shape[self.cut :]))
         self.rounded = {"A": True, "B": True}
         self.exact = self.alike = True  # alike: of kinds of which one can be the other rounded
         self.one = one_matrix(tensor)
@@ -358,15 +358,33 @@ class DeltaCollector(Collector):
                 self._keep(start, np.where(d != 0, after - before, 0) if complexes else d)
 
     def _places(self, start: int, moved: Array) -> None:
-        """Remember the rows and the columns of what changed, as long as they are few."""
-        if self.rows is None and self.columns is None:
-            return
-        rows, columns = np.divmod(np.flatnonzero(moved) + start, self.shape[1])
-        for found, kept in ((rows, self.rows), (columns, self.columns)):
-            if kept is not None:
-                kept.update(np.unique(found)[: _PLACES + 1].tolist())
-        self.rows = self.rows if self.rows is not None and len(self.rows) <= _PLACES else None
-        self.columns = self.columns if self.columns is not None and len(self.columns) <= _PLACES else None
+        """Mark what changed in the 2-D form of which the first dimensions, up to the cut, are rows and the others columns."""
+        width = len(self.columns)
+        row, column = divmod(start, width)
+        first = min(width - column, len(moved)) if column else 0  # of a row that began before
+        whole = (len(moved) - first) // width
+        edge = first + whole * width
+        if first:
+            self.rows[row] |= moved[:first].any()
+            self.columns[column : column + first] |= moved[:first]
+            row += 1
+        if whole:
+            block = moved[first:edge].reshape(whole, width)
+            self.rows[row : row + whole] |= block.any(axis=1)
+            self.columns |= block.any(axis=0)
+        if edge < len(moved):
+            self.rows[row + whole] |= moved[edge:].any()
+            self.columns[: len(moved) - edge] |= moved[edge:]
+
+    def _runs(self, dimension: int) -> tuple[range, ...] | None:
+        is_row = dimension < self.cut
+        part, own = (self.shape[: self.cut], dimension) if is_row else (self.shape[self.cut :], dimension - self.cut)
+        marks = (self.rows if is_row else self.columns).reshape(part)
+        others = tuple(each for each in range(len(part)) if each != own)
+        changed: Array = np.any(marks, axis=others, keepdims=True).reshape(-1)
+        edges = np.flatnonzero(np.diff(changed.astype(np.int8), prepend=0, append=0)).tolist()
+        runs = tuple(range(first, stop) for first, stop in zip(edges[::2], edges[1::2], strict=True))
+        return runs if len(runs) <= _RUNS else None
 
     def _keep(self, start: int, d: Array) -> None:
         if self.delta is None:
@@ -394,8 +412,7 @@ class DeltaCollector(Collector):
             squares=d,
             finite_absmax=largest,
             largest=self.largest[1:] if self.largest else None,
-            rows=None if self.rows is None else tuple(sorted(self.rows)),
-            columns=None if self.columns is None else tuple(sorted(self.columns)),
+            places=tuple(self._runs(dimension) for dimension in range(len(self.shape))),
             rounded=("B" if self.rounded["B"] else "A") if mixed else "",
             rank=self._rank(largest),
             not_finite=self.not_finite,

@@ -115,13 +115,14 @@ def in_colors(
     column_names: Sequence[str],
     signed: bool = False,
     limits: tuple[float, float] | None = None,
+    named: Sequence[int] = (),
 ) -> Heatmap | None:
     """A table of figures in colours, each cell one of them; ``None`` where no figure is known and nothing is lost.
 
     values: float64, (rows, columns), NaN or Inf where there is no figure. lost: bool, the same shape, where there is none
     because of NaN or Inf among the weights. signed: figures about 0, not sizes from 0 on. The scale is linear, or where
     figures lie far apart logarithmic (of signed ones, asinh); its label says which. limits: those of a linear scale instead.
-    Rows that stand out have their names before others, where there is no room for all.
+    The rows *named*, and those that stand out, have their names before others, where there is no room for all.
     """
     known = np.isfinite(values) & ~lost
     if not (known.any() or lost.any()):
@@ -142,7 +143,7 @@ def in_colors(
         columns=columns,
         label=label,
         row_names=tuple((place + 0.5, name) for place, name in enumerate(row_names)),
-        stand_out=_standing_out(cells, known, lost, scale),
+        stand_out=tuple(dict.fromkeys((*named, *_standing_out(cells, known, lost, scale)))),
         column_names=tuple((place + 0.5, name) for place, name in enumerate(column_names)),
     )
 

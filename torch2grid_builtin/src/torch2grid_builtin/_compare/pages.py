@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,6 +38,7 @@ _ERROR = "relative error"
 _TITLES = {_CHANGE: "relative change ‖Δ‖/‖A‖", _SHARE: _SHARE, _ERROR: "relative error ‖Δ‖/‖original‖"}
 _DECADES = 1e4  # of a bent axis: smaller figures are short bars
 _LONGEST = 80  # bars of one diagram
+_WEIGHT = re.compile(r"\bweight\b")
 _THROUGHOUT = 0.9995  # a share that is written as 1
 
 
@@ -149,6 +151,19 @@ class DeltaAtlas(View):
         title = run.title or f"{what} = {self.names.b} − {self.names.a} · {weights} weights"
         panel = whole_model_run(run, checkpoint, grid).heatmap(grid, boundaries=True, labels=True)
         yield Page("delta_atlas", title, (panel,), about={"transformer": self.transformer.name, "tensors": len(drawn)})
+
+
+def of_change(page: Page) -> Page:
+    """*page*, which a view made of Δ, with axes and colour bars that say so: what they call a weight is a difference of two."""
+    return replace(page, panels=tuple(map(_of_change, page.panels)))
+
+
+def _of_change(panel: Any) -> Any:
+    names = [name for name in ("label", "xlabel", "ylabel") if hasattr(panel, name)]
+    changed: dict[str, Any] = {name: _WEIGHT.sub("Δ", getattr(panel, name)) for name in names}
+    if isinstance(panel, Heatmap):
+        changed["grid"] = replace(panel.grid, quantity=_WEIGHT.sub("Δ", panel.grid.quantity))
+    return replace(panel, **changed) if changed else panel
 
 
 def chosen_line(transformer: GridTransformer, checkpoint: Checkpoint, run: Settings) -> str:

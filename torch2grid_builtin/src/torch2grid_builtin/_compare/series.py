@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from torch2grid_builtin._compare.delta import DeltaCollector, DeltaOf, minus
+from torch2grid_builtin._compare.delta import Delta, DeltaCollector, DeltaOf, minus
 from torch2grid_builtin._compare.match import match
 from torch2grid_builtin._compare.order import Ordered, step_text
 from torch2grid_builtin._views.grid import whole_model_run
@@ -32,17 +32,17 @@ from torch2grid_core.grids import ColorScale, color_scale
 from torch2grid_core.measures import Chunk, Collector, Distribution, Of, Transformed, UnitProfile, counted_distribution
 from torch2grid_core.pages import PageOrigin
 from torch2grid_core.sources import JointTensor
-from torch2grid_core.text import visible
+from torch2grid_core.text import shape_text, visible
 
 Array = np.ndarray[Any, Any]
 _BARS = 64
 _NARROW = 1e-30  # of the largest weight: an axis does not resolve less
 _EXPLODED = 100  # a snapshot whose limits are so many times those of the calmest is shown on a bent scale
 _GROWN, _OUTSIDE = 10, 3  # or one tensor, of which the largest are so many times the least, and the limits
-_FARTHEST = 1e4  # limits of that scale, in limits of the calmest snapshot; what lies beyond is counted
 _NONE = np.float64("nan")
 Bad = Literal["NaN", "Inf"]
 EXPLODED = 10  # times its first std: a matrix that trains well stays far below
+_NAMED = 3  # snapshots, in the reason why a tensor is left out
 _CELLS = 1024  # a side of a square of all frames together
 FORMAT = "torch2grid recording"
 _PLACES = ("codes", "counts", "ends", "figures")
@@ -166,7 +166,7 @@ class TrackCollector(Collector):
 
     def result(self) -> Track:
         dead = [dead_units(self.tensor, each, self.threshold).share for each in self.profiles]
-        ratio = [_NONE, *(change.result().relative for change in self.changes)]
+        ratio = [_NONE, *(_ratio(change.result()) for change in self.changes)]
         return track_of(
             [each.settle() for each in self.distributions],
             self.tensor.dtype,
@@ -177,10 +177,20 @@ class TrackCollector(Collector):
         )
 
 
+def _ratio(delta: Delta) -> float:
+    """‖Δ‖/‖w‖ of the weights that are finite in both snapshots."""
+    finite = delta.of_finite()
+    return finite.relative if finite.weights > finite.not_finite.both else _NONE
+
+
 def _spread(norms: Array) -> float:
-    """How unequal units are: 0 where all norms are one."""
-    mean = float(norms.mean())
-    return float(norms.std()) / mean if mean > 0 and len(norms) > 1 else _NONE
+    """How unequal units are, 0 where all norms are one; of those that are finite."""
+    known = norms[np.isfinite(norms)]
+    largest = float(known.max(initial=0.0))
+    if not largest or len(known) < 2:
+        return _NONE
+    shares = known / largest  # whose squares do not overflow
+    return float(shares.std()) / float(shares.mean())
 
 
 @dataclass(frozen=True)
@@ -267,25 +277,31 @@ def joint_series(ordered: Ordered) -> tuple[Checkpoint, dict[str, str]]:
     """
     last = ordered.checkpoints[-1]
     partners: dict[str, list[LazyTensor]] = {name: [] for name in last}
-    left_out: dict[str, str] = {}
+    held: dict[str, dict[int, LazyTensor | str]] = {name: {len(ordered.labels) - 1: last[name]} for name in last}
+    ties: list[Mapping[str, str]] = []
     apart: set[str] = set()  # what is not tied to another tensor in all of them, and has a track of its own
-    for each, label in zip(ordered.checkpoints[:-1], ordered.labels, strict=False):
+    for place, each in enumerate(ordered.checkpoints[:-1]):
         matched = match(each, last)
-        paired = {pair.name: pair for pair in matched.pairs}
-        for name, pair in paired.items():
-            if name not in partners:
-                left_out[name] = f"only in {label}"
-                continue
-            if pair.reshaped:
-                left_out.setdefault(name, f"another shape in {label}")
-            partners[name].append(each[pair.a.name])
-            if name not in matched.covered:
-                apart.add(name)
-        for name in last:
-            if name not in paired:
-                tied = matched.tied.get(name)
-                left_out.setdefault(name, f"not in {label}" if tied is None else f"only as {visible(tied)} in {label}")
-        left_out.update({tensor.name: f"only in {label}" for tensor in matched.only_a if tensor.name not in last})
+        for pair in matched.pairs:
+            held.setdefault(pair.name, {})[place] = each[pair.a.name]
+            if pair.name in partners:
+                partners[pair.name].append(each[pair.a.name])
+            elif pair.b.name != pair.name:
+                held[pair.name][len(ordered.labels) - 1] = pair.b.name
+            if pair.name not in matched.covered:
+                apart.add(pair.name)
+        for tensor in matched.only_a:
+            held.setdefault(tensor.name, {})[place] = tensor
+        ties.append(matched.tied)
+    for place, tied in enumerate(ties):
+        for name, other in tied.items():
+            if name in last:  # and in this snapshot only as the other
+                held[name].setdefault(place, other)
+            elif name in held:
+                held[name].setdefault(place, ordered.checkpoints[place][name])
+                held[name][len(ordered.labels) - 1] = other
+    reasons = ((name, _why_left_out(held[name], ordered.labels)) for name in held)
+    left_out = {name: why for name, why in reasons if why}
     joint = []
     for name, found in partners.items():
         if name in left_out or name not in apart:
@@ -299,10 +315,43 @@ def joint_series(ordered: Ordered) -> tuple[Checkpoint, dict[str, str]]:
         joint.append(JointTensor.of(name, members, LastMinusFirst(str(len(tensors) - 1)), "float64" if wide else "float32"))
     if not joint:
         raise NotDrawable(f"no tensor has one name and shape in all {len(ordered.checkpoints)} checkpoints")
-    place = {name: index for index, name in enumerate(last.in_file_order())}
-    joint.sort(key=lambda tensor: place[tensor.name])
+    places = {name: index for index, name in enumerate(last.in_file_order())}
+    joint.sort(key=lambda tensor: places[tensor.name])
     found_in_all = Checkpoint(joint, source=last.source, format="series", metadata=last.metadata, aliases={})
     return found_in_all.ordered(), left_out
+
+
+def _why_left_out(held: Mapping[int, LazyTensor | str], labels: Sequence[str]) -> str:
+    """Why a tensor is not in all snapshots in one shape, empty where it is.
+
+    held: place of a snapshot → the tensor, or the name of another that holds its numbers there.
+    """
+    own = [place for place in range(len(labels)) if isinstance(held.get(place), LazyTensor)]
+    tied: dict[str, list[int]] = {}
+    for place, other in held.items():
+        if isinstance(other, str):
+            tied.setdefault(other, []).append(place)
+    gone = [place for place in range(len(labels)) if place not in held]
+    reasons = [f"only as {visible(other)} in {_named(places, labels)}" for other, places in tied.items()]
+    if gone:
+        reasons.append(f"only in {_named(own, labels)}" if len(own) < len(gone) else f"not in {_named(gone, labels)}")
+    shapes: dict[tuple[int, ...], list[int]] = {}
+    for place in own:
+        tensor = held[place]
+        assert isinstance(tensor, LazyTensor)
+        shapes.setdefault(tensor.shape, []).append(place)
+    if len(shapes) > 1:
+        told = (f"{shape_text(shape)} in {_named(places, labels)}" for shape, places in shapes.items())
+        reasons.append(", ".join(told))
+    return "; ".join(reasons)
+
+
+def _named(places: Sequence[int], labels: Sequence[str]) -> str:
+    """The snapshots at *places*, of many the first and how many more."""
+    names = [labels[place] for place in sorted(places)]
+    if len(names) > _NAMED:
+        return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED:,} more"
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _of_one_shape(tensors: Sequence[LazyTensor]) -> list[LazyTensor] | None:
@@ -346,7 +395,7 @@ class Frames(View):
 
 
 def _exploding(run: Settings, grids: Sequence[Grid], usual: ColorScale) -> ColorScale | None:
-    """A bent scale for a run that explodes, on which its first snapshots are seen too; ``None`` for others.
+    """A bent scale for a run that explodes, from its calmest snapshot to its largest tensor; ``None`` for others.
 
     usual: the scale that it has otherwise.
 
@@ -367,13 +416,12 @@ def _exploding(run: Settings, grids: Sequence[Grid], usual: ColorScale) -> Color
     limit = max(abs(usual.low), abs(usual.high))
     exploded = [max(each) for each in tensors.values() if max(each) > max(_GROWN * min(each), _OUTSIDE * limit)]
     if max(sizes) > _EXPLODED * min(sizes):
-        calm, farthest = min(sizes), max(sizes)
+        calm, farthest = min(sizes), max(*sizes, *exploded)
     elif exploded:
         calm, farthest = limit, max(exploded)
     else:
         return None
-    high = min(farthest, _FARTHEST * calm)
-    return ColorScale(-high if any(each.low < 0 for each in own) else 0.0, high, "asinh", bend=calm / 30)
+    return ColorScale(-farthest if any(each.low < 0 for each in own) else 0.0, farthest, "asinh", bend=calm / 30)
 
 
 def _sizes_of(grid: Grid) -> dict[str, float]:

@@ -146,9 +146,7 @@ def _table_in_colors(
     """A row for each tensor, those of one kind together, and a column for each snapshot."""
     first = int(figure == "ratio" and all(np.isnan(track.ratio[0]) for track in tracks.values()))  # nothing came before
     values = {name: np.asarray(getattr(track, figure), np.float64)[first:] for name, track in tracks.items()}
-    lost = {name: (track.nan + track.inf)[first:] > 0 for name, track in tracks.items()}
-    if figure == "dead":  # a unit is dead or not, whatever others hold
-        lost = {name: each & np.isnan(values[name]) for name, each in lost.items()}
+    lost = {name: ((track.nan + track.inf)[first:] > 0) & np.isnan(values[name]) for name, track in tracks.items()}
     known = [name for name in tracks if np.isfinite(values[name]).any()]
     if not known or values[known[0]].size == 0:
         return None
@@ -156,6 +154,7 @@ def _table_in_colors(
     told = [note.rstrip(")")] if note else []
     told += [f"{mark} {value:g}" for mark, value in (marks or {}).items()]
     ticks, label = _columns(series)
+    since = _since(series)
     return in_colors(
         np.stack([values[each] for each in known]),
         np.stack([lost[each] for each in known]),
@@ -163,9 +162,10 @@ def _table_in_colors(
         title=f"{name} ({'; '.join(told)})" if told else name,
         rows="",
         columns=label,
-        row_names=short(known),
+        row_names=[f"{shown}{_from(series, name)}" for shown, name in zip(short(known), known, strict=True)],
         column_names=ticks[first:],
         signed=figure == "kurtosis",
+        named=[row for row, name in enumerate(known) if name in since],
     )
 
 
@@ -184,21 +184,16 @@ def _spread(tracks: dict[str, Track]) -> bool:
 def _line(
     series: Series, tracks: dict[str, Track], figure: str, what: str, log: bool = False, marks: dict[str, float] | None = None
 ) -> Line | None:
-    since, ordered = _since(series), series.ordered
-    begins = ordered.labels if ordered.unit == SNAPSHOT else [step_text(step) for step in ordered.steps]
-    values = {}
-    for name, track in tracks.items():
-        shown = visible(name, 40)
-        if name in since:  # the line goes on with the finite weights, where there are any
-            shown += f" ({'NaN' if track.nan[since[name]] else 'Inf'} from {begins[since[name]]})"
-        values[shown] = getattr(track, figure)
+    values = {f"{visible(name, 40)}{_from(series, name)}": getattr(track, figure) for name, track in tracks.items()}
     if not any(np.isfinite(each).any() for each in values.values()):
         return None
     x, ticks, label = _axis(series)
+    log = log and any((each > 0).any() for each in values.values())
+    zeros = [visible(name, 40) for name, track in tracks.items() if log and (getattr(track, figure) == 0).any()]
     return Line(
         x,
         values,
-        title=what,
+        title=f"{what}; 0 is not on a log axis: {', '.join(zeros)}" if zeros else what,
         xlabel=label,
         ylabel="log scale" if log else "",
         xticks=ticks,
@@ -206,6 +201,15 @@ def _line(
         marks=marks or {},
         flags=_flags(series),
     )
+
+
+def _from(series: Series, name: str) -> str:
+    """What follows the name of a tensor with NaN or Inf: since when. Its figures go on with the weights that are finite."""
+    track = series.tracks[name]
+    bad = np.flatnonzero(track.nan + track.inf)
+    if not len(bad):
+        return ""
+    return f" ({'NaN' if track.nan[bad[0]] else 'Inf'} from {_columns(series)[0][bad[0]]})"
 
 
 def _flags(series: Series) -> dict[int, str]:

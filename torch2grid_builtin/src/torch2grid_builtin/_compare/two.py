@@ -26,10 +26,9 @@ from torch2grid_builtin._compare.names_file import Named
 from torch2grid_builtin._compare.naming import Origin, Translation, matched, origins_of
 from torch2grid_builtin._compare.order import Names
 from torch2grid_builtin._compare.quantised import Quantised, quantised_of
-from torch2grid_builtin._forms import stacked
-from torch2grid_builtin._views.units import matrix_in_whole, ranges_text
+from torch2grid_builtin._forms import fused_parts, stacked
+from torch2grid_builtin._views.units import dimension_words
 from torch2grid_core import Checkpoint, LazyTensor, Settings, View, draw
-from torch2grid_core.grids import matrix_shape
 from torch2grid_core.pages import PageOrigin
 from torch2grid_core.sources import JointTensor
 from torch2grid_core.text import counted, percentage, shape_text, visible
@@ -39,6 +38,7 @@ Kind = Literal[
 ]
 MERGED = "torch2grid merged"  # in the metadata of a base with an adapter: how it is compared
 _HEAD = 4096  # weights that are compared before whole tensors are
+_SEVERAL = 16  # indices that are told where they are no neighbours
 _CLOSE = 1e-6
 _CLOSE_ROUNDED = 1e-2  # of squares, one of which is of rounded weights
 Moved = list[tuple[Literal["swapped", "holds"], str]]
@@ -254,7 +254,6 @@ def describe(pair: Pair, delta: Delta) -> str:
     """What changed in one tensor, in a few words: one weight, a row, a few directions, or how much."""
     if pair.reshaped and (seen := in_shape_of(pair)) is not None:
         pair, _ = seen  # places are those of what was compared
-    rows, columns = matrix_shape(pair.b.shape)
     place = delta.not_finite.first or delta.largest
     notes = []
     if delta.broken and delta.rounded:
@@ -265,19 +264,14 @@ def describe(pair: Pair, delta: Delta) -> str:
         notes += delta.not_finite.changes(delta.weights)
         if delta.not_finite.first is not None:
             notes.append(f"first {_place_text(pair, delta.not_finite.first)}")
-    part = _one_taken(pair.b)
-    notes += part
-    within = rows > 1 and "".join(part).startswith("row")  # of one kernel, rows and columns are none of the whole
-    stack = stacked(pair.b.name, pair.b.shape)
-    one, several = ("matrix", "matrices") if stack is not None and len(stack.leading) == 1 else ("row", "rows")
-    if not within and rows > 1 and delta.rows is not None and len(delta.rows) < rows:
-        notes.append(_units_text(pair.b, (one, several), delta.rows, 0))
-    elif not within and stack is None and columns > 1 and delta.columns is not None and len(delta.columns) < columns:
-        words = ("row", "rows") if _is_column(pair.b) else ("column", "columns")
-        notes.append(_units_text(pair.b, words, delta.columns, 1))
-    elif delta.rank is not None and delta.rank.directions is not None and 4 * delta.rank.directions <= min(one_matrix(pair.b)):
-        few = "1 direction holds" if delta.rank.directions == 1 else f"{delta.rank.directions} directions hold"
-        notes.append(f"low rank: {few} 99.9 % of Δ{'' if stack is None else ' of each matrix'}")
+    notes += _one_taken(pair.b)
+    told, fewest = _confined(pair.b, delta)
+    notes += told
+    few = delta.rank.directions if delta.rank is not None else None
+    if few is not None and 4 * few <= min(one_matrix(pair.b)) and (not told or few < fewest):
+        hold = "1 direction holds" if few == 1 else f"{few} directions hold"
+        each = "" if stacked(pair.b.name, pair.b.shape) is None else " of each matrix"
+        notes.append(f"low rank: {hold} 99.9 % of Δ{each}")
     share = delta.changed / delta.weights
     if delta.broken < delta.weights:
         notes.append("every weight" if share == 1 else f"{counted(delta.changed, 'weight')} ({percentage(share, 3)})")
@@ -300,29 +294,37 @@ def _index(tensor: LazyTensor, flat: int) -> list[int]:
 
 
 def _one_taken(tensor: LazyTensor) -> list[str]:
-    """What a part is of the whole where it is one of several: ``row 321 of 1,000``, a column, or a matrix of a stack."""
-    whole, places = (tensor.taken.shape, tensor.taken.kept) if tensor.taken is not None else ((), ())
-    stack = stacked(tensor.name, whole)
-    words: tuple[str, ...] = ("row", "column") if len(whole) == 2 else ("row",) if len(whole) > 2 else ()
-    words = words if stack is None else ("matrix",) if len(stack.leading) == 1 else ()
-    singles = zip(words, places, whole, strict=False)
-    return [f"{word} {place[0]} of {length:,}" for word, place, length in singles if len(place) == 1 < length]
+    """What a part is of the whole where it is one of several: ``row 321 of 1,000``, a channel, or a matrix of a stack."""
+    if tensor.taken is None:
+        return []
+    words, whole = dimension_words(tensor), tensor.taken.shape
+    singles = zip(words, tensor.taken.kept, whole, strict=True)
+    return [f"{word.of(place)} of {length:,}" for word, place, length in singles if len(place) == 1 < length]
 
 
-def _is_column(tensor: LazyTensor) -> bool:
-    """True for one column of a matrix: what it holds, its 2-D form has as one row."""
-    return (
-        tensor.taken is not None
-        and tensor.ndim == 1
-        and len(tensor.taken.shape) == 2
-        and isinstance(tensor.taken.places[0], range)
-    )
+def _confined(tensor: LazyTensor, delta: Delta) -> tuple[list[str], int]:
+    """Along which dimensions some indices hold every change, as ``row 321 of 1,000``, and how many the fewest of these are.
 
-
-def _units_text(tensor: LazyTensor, words: tuple[str, str], units: Sequence[int], axis: int) -> str:
-    """``row 321 of 1,000``: rows or columns of the 2-D form, by the indices of the whole tensor."""
-    found, count = matrix_in_whole(tensor, units, axis)
-    return f"{words[len(found) != 1]} {ranges_text(found)} of {count:,}"
+    The first such dimension may have several runs of them, others one; indices are of the whole tensor.
+    """
+    part = tensor.taken if tensor.taken is not None and len(tensor.taken.ranges) == tensor.ndim else None
+    whole = tuple(tensor.shape) if part is None else part.shape
+    left = [axis for axis in range(len(whole)) if part is None or isinstance(part.places[axis], range)]
+    words, (fused, letters) = dimension_words(tensor), fused_parts(tensor.name, tensor.shape)
+    found: list[str] = []
+    fewest = tensor.size
+    for own, (axis, runs) in enumerate(zip(left, delta.places, strict=True)):
+        if runs is None or not 0 < (count := sum(map(len, runs))) < tensor.shape[own]:
+            continue
+        if len(runs) > 1 and (found or count > _SEVERAL):
+            continue
+        indices = [index for run in runs for index in run]
+        places = indices if part is None else [part.ranges[own][index] for index in indices]
+        text = f"{words[axis].of(places)} of {whole[axis]:,}"
+        inside = [letter for letter, first, stop in letters if first <= indices[0] and indices[-1] < stop]
+        found.append(f"{text} ({inside[0]})" if inside and own == fused else text)
+        fewest = min(fewest, count)
+    return found, fewest
 
 
 def _rounded(pair: Pair, delta: Delta) -> str:
@@ -356,8 +358,7 @@ def totals(deltas: Mapping[str, Delta], counted: Sequence[str]) -> Delta:
         squares=sum(delta.squares for delta in each),
         finite_absmax=max((delta.finite_absmax for delta in each), default=0.0),
         largest=None,
-        rows=None,
-        columns=None,
+        places=(),
         rounded="",
         rank=None,
         not_finite=together(delta.not_finite for delta in each),

@@ -35,7 +35,10 @@ class Member:
 
 @dataclass(frozen=True)
 class Projection:
-    """The same matrix of all experts of a layer. name: within the expert. shared: of experts that every token takes."""
+    """The same matrix of all experts of a layer. shared: of experts that every token takes.
+
+    name: within the expert, and behind it the part that was taken.
+    """
 
     module: str
     name: str
@@ -81,10 +84,11 @@ def mixtures(checkpoint: Checkpoint) -> tuple[Mixture, ...]:
     found: dict[str, dict[str, list[Member]]] = {}
     shared: dict[str, dict[str, list[Member]]] = {}
     for name, tensor in checkpoint.items():
-        if name in checkpoint.aliases or not is_floating(tensor.dtype) or tensor.taken is not None:
+        if name in checkpoint.aliases or not is_floating(tensor.dtype):
             continue
+        part = "" if tensor.taken is None else str(tensor.taken)
         for module, rest, member, apart in _members(name, tensor):
-            (shared if apart else found).setdefault(module, {}).setdefault(rest, []).append(member)
+            (shared if apart else found).setdefault(module, {}).setdefault(rest + part, []).append(member)
     mixed = []
     for module in by_kind(list(found)):
         projections = _projections(module, found[module])
@@ -109,11 +113,11 @@ def _members(name: str, tensor: LazyTensor) -> Iterator[tuple[str, str, Member, 
             yield _module(apart["module"]), _short(apart["rest"] or apart["gguf"]), Member(0, name), True
         elif each := _EACH.fullmatch(name) or _LAST.fullmatch(name):
             yield _module(each["module"]), _short(each["rest"]), Member(int(each["expert"]), name), False
-    elif tensor.ndim == 3 and _STACK.search(name) and min(tensor.shape[1:]) > 1 and stacked(name, tensor.shape) is not None:
+    elif tensor.ndim == 3 and _STACK.search(name) and min(tensor.shape[1:]) > 1 and (stack := stacked(name, tensor.shape)):
         inside = _INSIDE.fullmatch(name)
         module, _, last = name.removesuffix(".weight").rpartition(".")
-        for expert in range(tensor.shape[0]):
-            member = Member(expert, name, (expert,))
+        for place, (expert,) in enumerate(stack.indices):
+            member = Member(expert, name, (place,))
             yield (*((_module(inside["module"]), _short(inside["rest"])) if inside else (module, last)), member, False)
 
 
@@ -126,11 +130,13 @@ def _short(rest: str) -> str:
 
 
 def _router(checkpoint: Checkpoint, module: str, count: int) -> tuple[str, int] | None:
-    """The matrix that has a row, or a column, for each expert."""
+    """The matrix that has a row, or a column, for each expert; ``None`` where a part of it was taken."""
     for leaf in ROUTERS:
         stem = f"{module}.{leaf}" if module else leaf
         for name in (f"{stem}.weight", stem):
             tensor = checkpoint.get(name)
-            if tensor is not None and tensor.ndim == 2 and is_floating(tensor.dtype) and count in tensor.shape:
+            if tensor is None or tensor.ndim != 2 or tensor.taken is not None:
+                continue
+            if is_floating(tensor.dtype) and count in tensor.shape:
                 return name, tensor.shape.index(count)
     return None

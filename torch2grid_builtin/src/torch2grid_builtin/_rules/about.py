@@ -238,6 +238,11 @@ def _is_triangular(tensor: LazyTensor, summary: Distribution) -> bool:
     return False
 
 
+def is_one_weight(summary: Distribution) -> bool:
+    """True where one weight has most of the sum of squares. Nothing is squared: of float64 weights that may be too large."""
+    return summary.absmax > math.sqrt(0.4 * summary.finite) * summary.rms
+
+
 def is_sparse(tensor: LazyTensor, summary: Distribution) -> bool:
     """True where a tenth of the weights and more is exactly zero, but not all: what pruning leaves."""
     return 0.1 * summary.count <= summary.zeros < summary.count

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from torch2grid_builtin._rules.about import is_place_table, is_single_channel, is_vocabulary, learned, times_text
+from torch2grid_builtin._rules.about import is_one_weight, is_place_table, is_single_channel, is_vocabulary, learned, times_text
+from torch2grid_builtin._views.convolutions import channel_names
 from torch2grid_builtin._views.robust import limit, z_of_units
 from torch2grid_builtin._views.stacks import Matrix, apart, joined, matrices
 from torch2grid_builtin._views.units import in_whole, ranges_text
@@ -111,7 +112,7 @@ class ScaledUnits(Rule):
                 continue  # an outlier dimension, which layers have in common
             if alike < _SIBLINGS and norms[unit] < (1 + axis) * 2 * self.gap * second:
                 continue  # nothing says what is usual; and what a network reads may be of any size, its columns with it
-            names = ("row", "column") if tensor.ndim == 2 else ("output channel", "input channel")
+            names = ("row", "column") if tensor.ndim == 2 else channel_names(tensor)
             (told,) = in_whole(tensor, (unit,), axis)
             severity: Severity = "error" if alike >= _SIBLINGS and norms[unit] > self.certain * second else "warning"
             text = (
@@ -169,7 +170,7 @@ class ScaledLayers(Rule):
             away = float(np.min(np.abs(others - logs[place])))
             ends = len(numbers) > 1 and layer in (numbers[0], numbers[-1])
             least = max(math.log(self.gap), self.z * max(float(np.std(others)), _ALIKE)) * (_ENDS if ends else 1.0)
-            if away > least and not (logs.min() < logs[place] < logs.max()) and not _is_one_weight(summary):
+            if away > least and not (logs.min() < logs[place] < logs.max()) and not is_one_weight(summary):
                 odd.append((part, summary, math.exp(away)))
         if len(odd) > 1:
             return  # a family of unlike tensors
@@ -183,11 +184,6 @@ class ScaledLayers(Rule):
             cause = "it has decayed, was scaled" if faded else "it was scaled"
             advice = f"{cause}, or comes from elsewhere; compare with the original"
             yield Finding(f"{text} from the nearest: {advice}", part.owner, severity=severity)
-
-
-def _is_one_weight(summary: Distribution) -> bool:
-    """True where one weight has most of the sum of squares: another rule names it."""
-    return summary.absmax**2 > 0.4 * summary.rms**2 * summary.finite
 
 
 @dataclass(frozen=True)

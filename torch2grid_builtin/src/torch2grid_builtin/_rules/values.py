@@ -21,6 +21,7 @@ from torch2grid_builtin._rules.about import (
     is_mask,
     is_matrix,
     is_number,
+    is_one_weight,
     is_record,
     is_single_channel,
     is_type_table,
@@ -232,5 +233,5 @@ def _kind(tensor: LazyTensor) -> tuple[str, tuple[int, ...]]:
 
 def _spreads(tensor: LazyTensor, summary: Distribution) -> bool:
     """True for a matrix whose std says something: no codes of one byte, which a scale belongs to, and not one large weight."""
-    outlier = summary.absmax**2 > 0.4 * summary.rms**2 * summary.finite
-    return is_matrix(tensor) and tensor.dtype.itemsize > 1 and summary.absmax > _LEAST_EXPLODED and not outlier
+    is_large = summary.absmax > _LEAST_EXPLODED and not is_one_weight(summary)
+    return is_large and is_matrix(tensor) and tensor.dtype.itemsize > 1

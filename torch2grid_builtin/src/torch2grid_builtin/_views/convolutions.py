@@ -92,6 +92,11 @@ def is_transposed(tensor: LazyTensor) -> bool:
     return "transpose" in tensor.module_class.rpartition(".")[2].lower()
 
 
+def channel_names(tensor: LazyTensor) -> tuple[str, str]:
+    """What dimensions 0 and 1 of a kernel count."""
+    return ("input channel", "output channel") if is_transposed(tensor) else ("output channel", "input channel")
+
+
 def _module_and_leaf(name: str) -> tuple[str, str]:
     """The path of the module and the name in it, of what parametrisations keep too: the direction of a weight is its weight."""
     found = _REPARAMETRISED.fullmatch(name)

@@ -47,7 +47,9 @@ class ExpertsView(View):
     def subject(self, checkpoint: Checkpoint, run: Settings) -> Checkpoint:
         """The tensors. Raises ``NotDrawable`` where there are no experts."""
         if not mixtures(checkpoint):
-            raise NotDrawable(f"{checkpoint.source}: --experts shows mixtures of experts, and no weights of experts were found")
+            sliced = any(tensor.taken is not None for tensor in checkpoint.values())
+            none = "this slice leaves no matrices of two experts" if sliced else "no weights of experts were found"
+            raise NotDrawable(f"{checkpoint.source}: --experts shows mixtures of experts, and {none}")
         return checkpoint
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from torch2grid_builtin._forms import Stack, has_all_units, stacked, stored_transposed
-from torch2grid_builtin._views.convolutions import is_transposed
+from torch2grid_builtin._views.convolutions import channel_names
 from torch2grid_builtin._views.describing import about, figure_text, placed_name, source_name, tensor_title
 from torch2grid_builtin._views.limits import readable
 from torch2grid_builtin._views.matrices import abreast, matrix_of
@@ -285,5 +285,5 @@ def axis_names(tensor: LazyTensor, grid: Grid) -> tuple[str, str]:
     rest = shape_text(shape[1:])
     if not has_all_units(tensor.name, shape) or len(shape) > 5:  # a dimension that is gone may have been that of units
         return "first dimension", f"other dimensions ({rest}, flattened)"
-    first, second = ("input channel", "output channel") if is_transposed(tensor) else ("output channel", "input channel")
+    first, second = channel_names(tensor)
     return first, f"{second} × kernel ({rest}, flattened)"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from torch2grid_builtin._codes import codes
 from torch2grid_builtin._compare.figures import kind_across, kind_and_layer, layers_and_kinds, stem_and_leaf
 from torch2grid_builtin._forms import stacked
-from torch2grid_builtin._rules.about import weights as weights_of
+from torch2grid_builtin._rules.about import is_called_weight, is_mask, weights as weights_of
+from torch2grid_builtin._views.convolutions import channel_names
 from torch2grid_builtin._views.describing import formats_of, source_name
 from torch2grid_builtin._views.robust import (
     limit,
@@ -23,7 +25,7 @@ from torch2grid_builtin._views.robust import (
     z_of_units,
 )
 from torch2grid_builtin._views.stacks import Matrix, apart, joined, matrices
-from torch2grid_builtin._views.units import in_whole, is_figure
+from torch2grid_builtin._views.units import in_whole, is_figure, is_table
 from torch2grid_core import Checkpoint, LazyTensor, Page, Settings, View
 from torch2grid_core.measures import Distribution, Largest, LargestWeights, Profile, Summary, UnitProfile
 from torch2grid_core.pages import Bar, Heatmap, Table, Text
@@ -72,7 +74,7 @@ class Outliers(View):
     def pages(self, checkpoint: Checkpoint, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         summaries: Mapping[str, Distribution] = {name: joined(results, "summary", name) for name in checkpoint}
         largest: Mapping[str, LargestWeights] = results["largest"]
-        learned = [tensor for tensor, _ in weights_of(checkpoint, summaries) if _is_real(tensor)]
+        learned = [*_learned(checkpoint, summaries), *_integers(checkpoint, summaries)]
         lost = [each for name in _distinct(checkpoint) for each in _lost(checkpoint[name], largest[name])]
         judged = [tensor for tensor in learned if _is_matrix(tensor)]
         # Vectors have tails of any length: they are listed, and nothing of them is an outlier.
@@ -80,7 +82,8 @@ class Outliers(View):
         loose = [tensor for tensor in others if _is_real(tensor) and tensor.size >= _FEW]
         loose = [tensor for tensor in loose if not (judged and _is_matrix(tensor))]
         found = [
-            *self._weights(judged, summaries, largest, is_judged=True),
+            *self._weights([each for each in judged if _is_real(each)], summaries, largest, is_judged=True),
+            *self._weights([each for each in judged if not _is_real(each)], summaries, largest, is_judged=True),
             *self._weights(loose, summaries, largest, is_judged=False),
         ]
         parts = {tensor.name: tuple(matrices(tensor)) for tensor in learned}
@@ -94,6 +97,7 @@ class Outliers(View):
         weights = [*lost, *found[:room]]
         cut = any(each.outlier for each in found if each.rank == self.count)  # that tensor may have more of them
         text = f"Largest weights: {_beyond(found, room, self.z, lost, cut)}{_larger(found, room)}"
+        text += _left_out(checkpoint, {each.name for each in (*judged, *loose)}, summaries)
         tables = (
             _table(WEIGHTS, weights, text),
             _table(UNITS, units[: self.count], f"Rows and columns: {_beyond(units, self.count, self.z)}"),
@@ -104,7 +108,7 @@ class Outliers(View):
         names = ("weights", "rows and columns", "layers")
         yield Page("outliers", title, tables, kind="table", about=about, panel_names=names)
         panels = (
-            _map(layers, self.z),
+            _map(layers, [part for tensor in learned for part in parts[tensor.name]], results, self.z),
             _bars(weights, "Largest weights", self.z),
             _bars(units, "Rows and columns", self.z),
         )
@@ -134,7 +138,7 @@ class Outliers(View):
             for rank in np.flatnonzero((np.abs(away) > beyond) | (sizes >= least)).tolist():
                 index = _index(tensor, int(kept.indices[rank]))
                 cells = (index, float(kept.values[rank]), spread)
-                line = _Found(tensor.name, cells, float(away[rank]), beyond, index, rank=rank + 1)
+                line = _Found(tensor.name, cells, float(away[rank]), beyond, index, rank=rank + 1, whole=not _is_real(tensor))
                 # Whatever the tails of such tensors are, what is alone among equal numbers is in none.
                 found.append(replace(line, judged=is_judged or not spread, tail=reach / spread if spread else 0.0))
         return found
@@ -158,7 +162,7 @@ class Outliers(View):
     def _units_of(self, tensor: LazyTensor, profile: UnitProfile, least: float, matrices: int) -> list[_Found]:
         """The units of one of so many *matrices* that are beyond z, or among its first by a ratio not below *least*."""
         found = []
-        names = ("row", "column") if tensor.ndim == 2 else ("output channel", "input channel")
+        names = ("row", "column") if tensor.ndim == 2 else channel_names(tensor)
         sides = zip(
             names, (profile.output_absmax, profile.input_absmax), (profile.output_norm, profile.input_norm), strict=True
         )
@@ -193,7 +197,9 @@ class Outliers(View):
 class _Found:
     """One line: of *tensor*, what is known of it, how far it sticks out, and from where on it is an outlier.
 
-    limit: the z asked for. place: what stands beside the name in a picture. rank: of a weight in its tensor, from 1.
+    limit: the z asked for. place: what stands beside the name in a picture.
+    note: how many NaN or Inf there are, of which the line has the first of *several*. rank: of a weight in its tensor, from 1.
+    whole: of integers.
     judged: False for what is no outlier however far it sticks out: of tensors with long tails as a rule. tail, among: the z
     that others like it would reach by chance, or the sizes that tell it and of how many matrices.
     """
@@ -204,7 +210,9 @@ class _Found:
     limit: float
     place: str = ""
     note: str = ""
+    several: bool = False
     rank: int = 0
+    whole: bool = False
     judged: bool = True
     tail: float = 0.0
     among: tuple[Array, int] | None = None
@@ -241,7 +249,8 @@ class _Found:
     def row(self) -> tuple[Any, ...]:
         z = None if self.note else self.z
         limit = max(self.limit, self.reach) if self.judged and not self.note else None
-        return (self.tensor, *self.cells, z, limit, self.note or ("yes" if self.outlier else ""))
+        note = f"{self.note}, the first" if self.several else self.note
+        return (self.tensor, *self.cells, z, limit, note or ("yes" if self.outlier else ""))
 
 
 def _by_z(found: _Found) -> tuple[bool, float]:
@@ -254,10 +263,13 @@ def _by_ratio(found: _Found) -> tuple[bool, bool, float, float]:
     return not found.outlier, not found.beyond, -found.z if found.beyond else -found.ratio, -found.cells[2]
 
 
-def _by_size(found: _Found) -> tuple[bool, bool, bool, float, float]:
-    """Sorts weights: outliers and what else is beyond z, by how far they stick out; then matrices before vectors, by |w|."""
+def _by_size(found: _Found) -> tuple[bool, bool, bool, float, bool, float]:
+    """Sorts weights: outliers and what else is beyond z, by how far they stick out; then matrices before vectors, by |w|.
+
+    Integers come after other matrices: their size says nothing beside that of weights.
+    """
     by_z = -abs(found.z) if found.beyond else 0.0
-    return not found.outlier, not found.beyond, not found.judged, by_z, -found.size
+    return not found.outlier, not found.beyond, not found.judged, by_z, found.whole, -found.size
 
 
 def _table(columns: tuple[str, ...], found: Sequence[_Found], title: str) -> Table:
@@ -286,9 +298,10 @@ def _larger(found: Sequence[_Found], shown: int) -> str:
     """What the title tells of weights behind the first *shown* that are larger than one of these."""
     least = min((each.size for each in found[:shown]), default=math.inf)
     larger = [each for each in found[shown:] if each.size > least]
-    if any(each.judged for each in larger):
+    if any(each.judged and not each.whole for each in larger):
         return "; larger ones that stick out less are not listed"
-    return f"; larger ones in {_LOOSE}" if larger else ""
+    kinds = {"matrices of integers" if each.judged else _LOOSE: None for each in larger}
+    return f"; larger ones in {' and in '.join(kinds)}" if larger else ""
 
 
 def _distinct(checkpoint: Checkpoint) -> Iterator[str]:
@@ -300,9 +313,42 @@ def _is_real(tensor: LazyTensor) -> bool:
     return is_floating(tensor.dtype) or is_complex(tensor.dtype)
 
 
+def _learned(checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> list[LazyTensor]:
+    return [tensor for tensor, _ in weights_of(checkpoint, summaries) if _is_real(tensor)]
+
+
+def _integers(checkpoint: Checkpoint, summaries: Mapping[str, Distribution]) -> list[LazyTensor]:
+    """Integer tensors that may be weights: int8 ones, and wider or unsigned ones that are called weights and are no codes.
+
+    Of the others most are indices, counts, data, or several codes in one number. Masks and tables are none of any type.
+    """
+    found, stored = [], codes(checkpoint)
+    for name in _distinct(checkpoint):
+        tensor = checkpoint[name]
+        if tensor.dtype.kind not in "iu" or is_figure(name) or is_table(name) or is_mask(tensor, summaries[name]):
+            continue
+        if tensor.dtype == np.int8 or (is_called_weight(tensor) and name not in stored):
+            found.append(tensor)
+    return found
+
+
+def _left_out(checkpoint: Checkpoint, looked_at: Set[str], summaries: Mapping[str, Distribution]) -> str:
+    """What the title tells of tensors whose weights are in no line of the first table, though they are many and unlike."""
+    others = [name for name in _distinct(checkpoint) if name not in looked_at and not is_figure(name)]
+    others = [name for name in others if checkpoint[name].size >= _FEW and summaries[name].min < summaries[name].max]
+    kinds: dict[str, list[str]] = {}
+    for name in others:
+        few = checkpoint[name].dtype.kind in "iu" and not _is_matrix(checkpoint[name])
+        kinds.setdefault(f"integers in {_LOOSE}" if few else "masks, tables, scales, indices, data or codes", []).append(name)
+    return "".join(
+        f"; left out as {kind}: {visible(names[0])}{f' and {len(names) - 1:,} more' if len(names) > 1 else ''}"
+        for kind, names in kinds.items()
+    )
+
+
 def _is_matrix(tensor: LazyTensor) -> bool:
     """True for matrices, stacks of these, and kernels, with enough rows and columns for one of them to stick out."""
-    if tensor.ndim < 2 or not _is_real(tensor):
+    if tensor.ndim < 2 or tensor.dtype == np.bool_:
         return False
     stack = stacked(tensor.name, tensor.shape)
     sides = (tensor.shape[0], math.prod(tensor.shape[1:])) if stack is None else (stack.rows, stack.columns)
@@ -324,20 +370,21 @@ def _lost(tensor: LazyTensor, largest: LargestWeights) -> list[_Found]:
         places = np.flatnonzero(which(largest.lost_values))
         index = _index(tensor, int(largest.lost_indices[places[0]])) if len(places) else ""
         value = float(largest.lost_values[places[0]]) if len(places) else math.nan if what == "NaN" else math.inf
-        note = f"{number:,} {what}" + (", the first" if number > 1 and index else "")
-        found.append(_Found(tensor.name, (index, value, None), math.inf, 0.0, index, note))
+        line = _Found(tensor.name, (index, value, None), math.inf, 0.0, index, f"{number:,} {what}")
+        found.append(replace(line, several=number > 1 and bool(index)))
     return found
 
 
 def _layers(learned: Iterable[Matrix], results: Mapping[str, Any], z: float) -> Iterator[_Found]:
     """Each tensor that has siblings, with the figure by which it differs most; matrices of a stack are siblings, too."""
-    kinds: dict[tuple[str, tuple[int, ...]], list[tuple[str, Distribution]]] = {}
+    kinds: dict[tuple[str, bool, tuple[int, ...]], list[tuple[str, Distribution]]] = {}
     for part in learned:
         kind, layer = kind_across(part.owner)
         summary: Distribution = part.of(results, "summary")
         if layer is not None and part.tensor.size >= _FEW and summary.finite:
-            kinds.setdefault((kind, part.tensor.shape), []).append((part.tensor.name, summary))
-    for (_, shape), members in kinds.items():
+            key = kind, _is_real(part.tensor), part.tensor.shape
+            kinds.setdefault(key, []).append((part.tensor.name, summary))
+    for (*_, shape), members in kinds.items():
         if len(members) < _SIBLINGS:
             continue
         found = [summary for _, summary in members]
@@ -358,8 +405,11 @@ def _layers(learned: Iterable[Matrix], results: Mapping[str, Any], z: float) -> 
         yield from filter(None, best)
 
 
-def _map(layers: Sequence[_Found], z: float) -> Heatmap | Text:
-    """Which layer sticks out in which kind: a row for each layer, a column for each kind, of experts one for each of them."""
+def _map(layers: Sequence[_Found], learned: Iterable[Matrix], results: Mapping[str, Any], z: float) -> Heatmap | Text:
+    """Which layer sticks out in which kind: a row for each layer, a column for each kind, of experts one for each of them.
+
+    What of these kinds is NaN or Inf throughout has its cell, too.
+    """
     kinds: dict[str, dict[int, str]] = {}
     strongest: dict[str, float] = {}
     for each in layers:
@@ -371,10 +421,16 @@ def _map(layers: Sequence[_Found], z: float) -> Heatmap | Text:
     kept = set(sorted(strongest, key=lambda leaf: -strongest[leaf])[:_KINDS])
     shown = {kind: members for kind, members in kinds.items() if stem_and_leaf(kind)[1] in kept}
     figures = {each.tensor: max(min(each.z, 1e6), -1e6) for each in layers}
+    for part in learned:
+        kind, layer = kind_and_layer(part.tensor.name)
+        if kind in shown and layer is not None and not part.of(results, "summary").finite:
+            shown[kind][layer] = part.tensor.name
+            figures[part.tensor.name] = math.nan
+    lost = {name for name, figure in figures.items() if math.isnan(figure)}
     title = "Layers beside their siblings: z of the std, |max| or excess kurtosis that differs most"
     if len(kept) < len(strongest):
         title += f"; {len(strongest) - len(kept):,} columns that differ less are not shown"
-    panel = layers_and_kinds(shown, figures, set(), "z", title, (-z, z))
+    panel = layers_and_kinds(shown, figures, lost, "z", title, (-z, z))
     none = f"No tensor here has {_SIBLINGS - 1} or more siblings: the same name with another number, and its shape."
     return Text(none) if panel is None else panel
 
@@ -385,7 +441,7 @@ def _bars(found: Sequence[_Found], title: str, z: float) -> Bar | Text:
         return Text(f"{title}: none is larger than another, or no matrix and no kernel has {_SIDE} rows and columns or more.")
     labels = tuple(f"{visible(each.tensor)} {each.place}{_why_not(each)}".rstrip() for each in shown)
     values = np.array([each.cells[1] if each.note else abs(each.z) for each in shown], dtype=np.float64)
-    flags = {place: each.note.partition(",")[0] or "z = ∞" for place, each in enumerate(shown) if math.isinf(each.z)}
+    flags = {place: each.note or "z = ∞" for place, each in enumerate(shown) if math.isinf(each.z)}
     return Bar(labels, values, title=title, ylabel="|z|", marks={"outlier": z}, flags=flags)
 
 

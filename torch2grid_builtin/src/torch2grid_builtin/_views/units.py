@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from torch2grid_builtin._forms import has_all_units, stored_transposed
-from torch2grid_builtin._views.convolutions import is_transposed
+from torch2grid_builtin._forms import has_all_units, stacked, stored_transposed
+from torch2grid_builtin._views.convolutions import channel_names, is_transposed
 from torch2grid_core import LazyTensor
 from torch2grid_core.measures import DuplicateGroup, DuplicateUnits, NotFiniteCount, UnitProfile
 from torch2grid_core.sources import is_complex, is_floating
@@ -33,6 +33,11 @@ def is_figure(name: str) -> bool:
     return bool(_FIGURES.search(name.rpartition(".")[2]))
 
 
+def is_table(name: str) -> bool:
+    """True for the name of a bias, a mask, indices or a table of positions: its rows and columns are no units."""
+    return bool(_NOT_UNITS.search(name.rpartition(".")[2]))
+
+
 def has_units(tensor: LazyTensor, names: Mapping[str, object]) -> bool:
     """True for weights whose dimension 0 counts units: matrices, kernels, and the 1-D weights of normalisation layers.
 
@@ -49,7 +54,7 @@ def has_units(tensor: LazyTensor, names: Mapping[str, object]) -> bool:
         return last in _NORM_WEIGHTS and bool(
             _NORM.search(module) or any(f"{prefix}{sibling}" in names for sibling in _NORM_SIBLINGS)
         )
-    return not _NOT_UNITS.search(last)
+    return not is_table(tensor.name)
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,38 @@ def with_duplicates(units: DeadUnits, found: DuplicateUnits) -> DeadUnits:
         if len(kept) > 1 and kept[0] == group.units[0]:
             living.append(replace(group, units=kept, equal=tuple(unit for unit in group.equal if unit not in dead)))
     return replace(units, groups=tuple(living))
+
+
+@dataclass(frozen=True)
+class Word:
+    """What an index along a dimension counts: *one* or *several* of it."""
+
+    one: str
+    several: str = ""
+
+    def of(self, indices: Sequence[int]) -> str:
+        """``row 3``, ``rows 3–5, 9``."""
+        name = self.one if len(indices) == 1 else self.several or f"{self.one}s"
+        return f"{name} {ranges_text(tuple(indices))}"
+
+
+_MATRIX = (Word("row"), Word("column"))
+_TAPS = {1: ("tap",), 2: ("kernel row", "kernel column"), 3: ("kernel plane", "kernel row", "kernel column")}
+
+
+def dimension_words(tensor: LazyTensor) -> tuple[Word, ...]:
+    """What each dimension counts: rows, columns, channels, matrices of a stack; of a part, each of the whole tensor."""
+    whole = tuple(tensor.shape) if tensor.taken is None else tensor.taken.shape
+    plain = tuple(Word(f"dimension {axis}, index", f"dimension {axis}, indices") for axis in range(len(whole)))
+    if len(whole) < 2:
+        return (Word("index", "indices"),) * len(whole)
+    if len(whole) == 2:
+        return _MATRIX
+    if stacked(tensor.name, whole) is not None:
+        return (*((Word("matrix", "matrices"),) if len(whole) == 3 else plain[:-2]), *_MATRIX)
+    if is_table(tensor.name) or len(whole) - 2 not in _TAPS:
+        return plain
+    return tuple(Word(name) for name in (*channel_names(tensor), *_TAPS[len(whole) - 2]))
 
 
 def in_whole(tensor: LazyTensor, units: Sequence[int], axis: int = 0) -> tuple[int, ...]:

@@ -45,6 +45,7 @@ from torch2grid_core._text import LIMIT, counted, display_width, visible
 
 Cell = str | int | float | bool | None
 _GAP = "  "
+_LONG, _EXACT = 1e6, 1e15  # from where on a number with decimals, and a whole one, has an exponent
 _TITLE = 1000  # characters of a title: it may hold several names
 _KINDS = ("picture", "table")
 
@@ -63,7 +64,8 @@ class Table:
         columns: their names.
         rows: of any iterables, which become tuples.
         title: of the table.
-        formats: column → ``format()`` specification for its numbers.
+        formats: column → ``format()`` specification for its numbers. Fixed places (``.4f``) give way to an exponent where a
+            number would be 0, or is a million and more.
         totals: how many rows at the end sum up the others. A DataFrame leaves these out.
 
     Raises:
@@ -154,7 +156,10 @@ def _formats(number: float, spec: str) -> bool:
 def _texts(values: Sequence[Cell], spec: str) -> list[str]:
     if spec and {*map(type, values)} == {float} and all(map(math.isfinite, values)):  # type: ignore[arg-type]
         texts = [format(value, spec) for value in values]  # what most columns are, in half the time
-        return [text if text.strip("-0.") else _seen(text, value) for text, value in zip(texts, values, strict=True)]
+        return [
+            text if text.strip("-0.") and -_LONG < value < _LONG else _seen(text, value, spec)  # type: ignore[operator]
+            for text, value in zip(texts, values, strict=True)
+        ]
     return [_cell_text(value, spec) for value in values]
 
 
@@ -164,15 +169,21 @@ def _cell_text(value: Cell, spec: str) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool) and spec:
-        return _seen(format(value, spec), value)
+        return _seen(format(value, spec), value, spec)
     return str(value)
 
 
-def _seen(text: str, value: Any) -> str:
-    """*text*, or one digit of a value that was rounded to zero: ``-4e-05`` for ``-0.0000``. Zero has no sign."""
+def _seen(text: str, value: Any, spec: str) -> str:
+    """*text*, or a few digits and an exponent where a format of fixed places has too few, or writes more than are known.
+
+    ``-4e-05`` for ``-0.0000``, and ``1.986e+18`` for ``1986317943472788480.0000``. Zero has no sign.
+    """
     if not value:
         return text.lstrip("-")
-    return text if text.strip("-0.") else f"{value:.1g}"
+    if not text.strip("-0."):
+        return f"{value:.1g}"
+    is_long = spec[-1:] in ("f", "F") and abs(value) >= (_LONG if "." in text else _EXACT)
+    return f"{value:.4g}" if is_long else text
 
 
 @dataclass(frozen=True, eq=False)

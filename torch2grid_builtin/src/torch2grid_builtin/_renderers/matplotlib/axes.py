@@ -591,9 +591,10 @@ def _band(panel: Band, ax: Axes) -> None:
     values = np.asarray(panel.values, np.float64)
     count = len(panel.levels)
     for place in range(count // 2):
-        ax.fill_between(places, values[place], values[count - 1 - place], color=SERIES[0], alpha=0.25, linewidth=0)
+        low, high = values[place], values[count - 1 - place]
+        ax.fill_between(places, low, high, step="mid", color=SERIES[0], alpha=0.25, linewidth=0)
     if count % 2:
-        ax.plot(places, values[count // 2], color=SERIES[0])
+        ax.plot(places, values[count // 2], color=SERIES[0], drawstyle="steps-mid")
     if panel.bend:
         _bend(ax.yaxis, panel.bend)
     else:

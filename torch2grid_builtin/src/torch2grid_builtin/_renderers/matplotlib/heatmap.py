@@ -420,7 +420,7 @@ class Legend:
         whole = max(int(np.count_nonzero(drawn & finite)), 1)
         swatches = []
         if bad or steady:
-            swatches.append((marks.not_finite, f"NaN or Inf: {counted(bad, 'cell')}"))
+            swatches.append((marks.not_finite, f"NaN or Inf: {counted(bad, 'cell')}" if bad else ""))
         if not drawn.all():
             swatches.append((marks.empty, "no figure" if panel.column_names else "no weight"))
         return cls(
@@ -557,7 +557,8 @@ class LevelBar:
 def _swatches(canvas: Canvas, legend: Legend, left: float, top: float, text: float, *, stacked: bool) -> None:
     line = round(text * LINE) + 2
     for color, label in legend.swatches:
-        canvas.rects([(round(left), round(top) + 1, SWATCH, SWATCH)], rgb(color))
+        if label:  # else the place of one that another frame may have
+            canvas.rects([(round(left), round(top) + 1, SWATCH, SWATCH)], rgb(color))
         canvas.text(left + SWATCH + 6, top + 1 + SWATCH / 2, label, text, INK, va="middle")
         if stacked:
             top += line

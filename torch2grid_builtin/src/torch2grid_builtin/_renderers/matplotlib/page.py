@@ -14,6 +14,7 @@ from torch2grid_builtin._renderers.matplotlib.drawings import (
     drawing_of,
 )
 from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Sizes, draw_names, rows_of_names
+from torch2grid_builtin._renderers.matplotlib.planes import LineDrawing
 from torch2grid_builtin._renderers.matplotlib.sheets import draw_sheet
 from torch2grid_builtin._renderers.matplotlib.text import literal, text_width
 from torch2grid_builtin._renderers.series import shared_names
@@ -35,6 +36,9 @@ def draw_page(page: Page, style: Style) -> Canvas:
     across = max(1, min(page.columns, len(rest)))
     rows = [[drawing_of(panel, style, whole)] for panel in wide]
     drawings = _beside(rest, style, sizes, across)
+    lines = [each for each in drawings if isinstance(each, LineDrawing)] if names else []
+    for each in lines:  # of one legend, and mostly of one x: they begin one below the other
+        each.least_room = max(line.room for line in lines)
     rows += [drawings[start : start + across] for start in range(0, len(drawings), across)]
     widths = [max((row[column].width for row in rows[len(wide) :] if column < len(row)), default=0) for column in range(across)]
     gap = 16 if sizes.compact else _GAP

@@ -43,6 +43,10 @@ class Plane(Diagram):
         self.upright_marks = [(literal(name), value) for name, value in panel.xmarks.items() if _usable(value, panel.xlog)]
         self.over = (len(self.rows) * self.line + 6 if self.rows else 4) + self._marks_room()
         self.under += self.line + 6 if panel.xlabel and not sizes.compact else 0
+        self.least_room = 0  # left of the plot area, where it stands below others
+
+    def _room(self, up: Scale) -> int:
+        return max(left_room(up, self.sizes.text) + (self.line if self.panel.ylabel else 0), self.least_room)
 
     def _marks_room(self) -> int:
         return 0 if self.sizes.compact else self.line * min(len(self.upright_marks), 2)
@@ -50,15 +54,17 @@ class Plane(Diagram):
     def _axes(self, canvas: Canvas, left: int, top: int, width: int, x: Array, series: list[Array]) -> tuple[Scale, Scale, int]:
         """The scales of both axes, the upright one drawn with its label; and where the legend begins."""
         panel, size, bottom = self.panel, self.sizes.text, top + self.area
-        up = _scale(series, [value for _, value in self.level_marks], panel.log, bottom, top)
-        room = left_room(up, size) + (self.line if panel.ylabel else 0)
-        start, stop = left + room, left + width - 10
+        up = self._up(series, top)
+        start, stop = left + self._room(up), left + width - 10
         across = _scale([x], [value for _, value in self.upright_marks], panel.xlog, start, stop, share=0.01)
         draw_y(canvas, up, start, stop, size)
         if panel.ylabel:
             label = fit(panel.ylabel, self.area, size)
             canvas.text(left, (top + bottom) / 2, label, size, INK, ha="center", va="top", upright=True)
         return across, up, start
+
+    def _up(self, series: list[Array], top: int) -> Scale:
+        return _scale(series, [value for _, value in self.level_marks], self.panel.log, top + self.area, top)
 
     def _draw_marks(self, canvas: Canvas, across: Scale, up: Scale, top: int) -> None:
         """Lines across and upright, over the ticks; the names of upright ones above the plot, in two rows."""
@@ -167,11 +173,16 @@ class LineDrawing(Plane):
         if self.ticks and max(text_width(each, sizes.text) for each in self.ticks) * len(self.ticks) > self.width * 0.8:
             self.turned = min(max(text_width(each, sizes.text) for each in self.ticks), 230)
             self.under += self.turned - self.line
+        self.series = [np.asarray(values, dtype=np.float64) for values in panel.y.values()]
         self.finish()
 
+    @property
+    def room(self) -> int:
+        """Pixels left of the plot area."""
+        return self._room(self._up(self.series, 0))
+
     def plot(self, canvas: Canvas, left: int, top: int, width: int) -> None:
-        panel, bottom = self.panel, top + self.area
-        series = [np.asarray(values, dtype=np.float64) for values in panel.y.values()]
+        panel, series, bottom = self.panel, self.series, top + self.area
         x = np.asarray(panel.x, dtype=np.float64)
         across, up, start = self._axes(canvas, left, top, width, x, series)
         self._draw_ticks(canvas, across, x, top, bottom)

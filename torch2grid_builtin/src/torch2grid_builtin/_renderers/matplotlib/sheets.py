@@ -101,7 +101,7 @@ class _Words(Drawing):
 
 
 class _Ribbon(Drawing):
-    """Quantiles from the first layer to the last, from left to right."""
+    """Quantiles of one name beside those of the next, from left to right, each level: between two there is nothing."""
 
     ACROSS: ClassVar[int] = 252
 
@@ -120,18 +120,19 @@ class _Ribbon(Drawing):
         ticks = up.ticks(26)
         texts = numbers(ticks)
         start = left + max((text_width(text, _TEXT) for text in texts), default=0) + 8
-        across = np.linspace(start + 3, left + self.width - 3, max(len(panel.labels), 2))
-        if len(panel.labels) == 1:  # as wide as several would be
-            values = np.repeat(values, 2, axis=1)
+        edges = np.linspace(start + 3, left + self.width - 3, len(panel.labels) + 1)
         for at, text in zip(up(ticks), texts, strict=True):
             canvas.rule(start, at, left + self.width, at, FAINT)
             canvas.text(start - 6, at, text, _TEXT, MUTED, ha="right", va="middle")
         for place in range(len(order) // 2):
-            self._between(canvas, across, up(values[place]), up(values[-1 - place]), _SHADES[min(place, 2)])
+            self._between(canvas, edges, up(values[place]), up(values[-1 - place]), _SHADES[min(place, 2)])
         if len(order) % 2:
-            canvas.line(across, up(values[len(order) // 2]), INK, 1.2)
+            middle = np.repeat(up(values[len(order) // 2]), 3)
+            middle[2::3] = np.nan
+            canvas.line(np.repeat(edges, 3)[2:-1], middle, INK, 1.2)
         for place in panel.flags:
-            canvas.rule(float(across[place]), y, float(across[place]), y + self.area, LOST, dashed=True)
+            at = float(edges[place] + edges[place + 1]) / 2
+            canvas.rule(at, y, at, y + self.area, LOST, dashed=True)
         if panel.labels:
             bottom, room = y + self.area + 5, (self.width - (start - left)) / 2 - 6
             canvas.text(start, bottom, fit(literal(panel.labels[0]), room, _TEXT), _TEXT, MUTED, va="top")
@@ -140,16 +141,15 @@ class _Ribbon(Drawing):
             canvas.text(left + self.width, bottom, last, _TEXT, MUTED, ha="right", va="top")
 
     @staticmethod
-    def _between(canvas: Canvas, x: Array, low: Array, high: Array, color: Any) -> None:
-        """Filled from *low* to *high*, in pieces where a place has neither."""
+    def _between(canvas: Canvas, edges: Array, low: Array, high: Array, color: Any) -> None:
+        """Filled from *low* to *high* between two *edges* each, in pieces where a place has neither."""
         known = np.isfinite(low) & np.isfinite(high)
-        for is_known, run in groupby(range(len(x)), key=lambda place: bool(known[place])):
+        for is_known, run in groupby(range(len(low)), key=lambda place: bool(known[place])):
             places = list(run)
-            if not is_known:
-                continue
-            at = x[places] if len(places) > 1 else np.array([x[places[0]] - 2, x[places[0]] + 2])
-            lower, upper = (side[places] if len(places) > 1 else np.repeat(side[places], 2) for side in (low, high))
-            canvas.polygon([*at, *at[::-1]], [*lower, *upper[::-1]], color)
+            if is_known:
+                at = np.repeat(edges[places[0] : places[-1] + 2], 2)[1:-1]
+                lower, upper = (np.repeat(side[places], 2) for side in (low, high))
+                canvas.polygon([*at, *at[::-1]], [*lower, *upper[::-1]], color)
 
 
 def _flowing(panel: Any, style: Style) -> Drawing:
