@@ -170,7 +170,6 @@ def test_integer_matrices_are_judged(dtype):
     assert {line["Layer Name"][0] for line in weights if not line["Outlier"]} == {"m"}  # these come first by size
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     st.lists(
         st.tuples(
