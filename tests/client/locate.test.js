@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { client } from "./modules.js";
 
-const { blocksOf, guessedShape, indexAt, indexText, placed, spanText, unravel, weightsOf } = await client("locate.js");
+const { blocksOf, guessedShape, indexText, indexTicks, placed, spanText, unravel, weightsOf } = await client("locate.js");
 
 /** Every weight of a block with its row and column, one by one. */
 function* walked([tensor, start, row, column, ...moves]) {
@@ -63,8 +63,30 @@ test("indices are written as a person indexes", () => {
   assert.equal(indexText({ tensor: 0, first: 4, last: 1003, count: 1000, parts: [] }, null), "weights 4 … 1,003");
   assert.equal(indexText({ tensor: 0, first: 4, last: 9, count: 2, parts: [{ start: 4, down: [0], across: [0, 5] }] }, [6, 8]), "[0, 4] … [1, 1]");
   assert.deepEqual(placed([3, 1], [[0, 9, 3], [5, 9, 1]]), [9, 6]);
-  assert.equal(indexAt([10, 3], 4), 22);
   assert.equal(spanText(3, 4), "12…15");
+});
+
+test("ticks are indices that the side has, each at its weight", () => {
+  const sides = [
+    { runs: [[0, 0, 1, 344]], cell: 9 },
+    { runs: [[0, 1000, 1, 100]], cell: 1 },
+    { runs: [[0, 3, 7, 14]], cell: 2 },
+    { runs: [0, 97, 194].map((start) => [start, 10, 2, 96]), cell: 1 },
+  ];
+  for (const { runs, cell } of sides) {
+    for (const [pixels, from, to] of [[9, 0, 1e6], [2, 0, 1e6], [40, 11, 30]]) {
+      const found = indexTicks(runs, cell, pixels, 40, from, to);
+      if (from === 0) assert.ok(found.length > runs.length || runs.length === 1);
+      for (const { at, index } of found) {
+        const [start, first, step, count] = runs.findLast((run) => run[0] <= at);
+        const place = (index - first) / step;
+        assert.ok(Number.isInteger(place) && place < count);
+        assert.ok(Math.abs(at - start - (place + 0.5) / cell) < 1e-9 && at >= from && at <= to);
+      }
+      for (let k = 1; k < found.length; k++) assert.ok(found[k].at - found[k - 1].at >= 20 / pixels);
+    }
+  }
+  assert.deepEqual(indexTicks([0, 9, 18].map((start) => [start, 0, 1, 8]), 1, 3, 40, 0, 99), []); // a 0 at each says nothing
 });
 
 test("a shape is guessed from blocks that say it", () => {

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 
+import torch2grid as t2g
 from torch2grid_core import Grid, UsageError
 from torch2grid_core._pictures.pixels import DIVERGING, SEQUENTIAL
 from torch2grid_core.grids import EMPTY, NOT_FINITE, OVER, UNDER, ColorScale, color_scale, colormap, default_map, paint
@@ -28,6 +29,22 @@ def test_maps_darken_evenly():
     assert (np.diff(light[:128]) > -0.5).all()
     assert (np.diff(light[128:]) < 0.5).all()
     assert (np.diff(colormap(SEQUENTIAL) @ [0.2126, 0.7152, 0.0722]) < 0.5).all()
+
+
+@given(
+    hnp.arrays(np.float64, (4, 5), elements=st.floats(-1e300, 1e300) | st.floats(-10, 10)),
+    st.sampled_from(["auto", "symmetric", "minmax", "asinh"]),
+    st.sampled_from([0.5, 0.999, 1.0]),
+)
+def test_what_a_picture_cannot_hold_is_beyond_its_limits(values, kind, clip):
+    """The cells of a picture are float32: of a weight beyond these it knows no more than on which side."""
+    grid = t2g.layers({"w": values})["w"].panels[0].grid
+    scale = color_scale(grid, kind, clip)
+    drawn, beyond = grid.drawn(), np.abs(values) > np.finfo(np.float32).max
+    assert scale.low < scale.high
+    assert scale.over >= np.mean(beyond & (values > 0)) - 1e-9
+    assert scale.under >= np.mean(beyond & (values < 0)) - 1e-9
+    assert (np.abs(scale.fraction(drawn) - 0.5) > 0.5).sum() >= beyond.sum()
 
 
 @given(FLOATS, st.sampled_from(["auto", "symmetric", "minmax", "asinh"]))

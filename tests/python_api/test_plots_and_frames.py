@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import pickle
 import subprocess
 import sys
@@ -20,6 +21,9 @@ from tests.support.tools import DIGITS
 
 import torch2grid as t2g
 from torch2grid.plugins import get_registry
+from torch2grid_builtin._renderers.matplotlib.text import fit_each, text_width
+from torch2grid_builtin._renderers.matplotlib.ticks import index_ticks
+from torch2grid_builtin._renderers.numbers import number
 from torch2grid_core import Grid, Page, Settings, UsageError
 from torch2grid_core.grids import NOT_FINITE, ColorScale, color_scale, paint
 from torch2grid_core.pages import Bar, Heatmap, Table
@@ -79,6 +83,57 @@ def test_a_heatmap_has_the_weights_their_indices_and_a_colour_bar_on_request():
     other = Figure().subplots()
     coarse.plot(other)
     assert other.get_xlim() == (-0.5, 127.5)  # still indices of weights
+
+
+RAMPS = {
+    "matrix": np.indices((300, 128), np.float32),
+    "stack": np.indices((8, 96, 64), np.float32)[1:],
+    "vector": np.stack([np.arange(500, dtype=np.float32)] * 2),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [
+        ("matrix", None),
+        ("matrix", "100:190, 50:"),
+        ("matrix", "::20, 3:100:7"),
+        ("matrix", "7"),
+        ("stack", None),
+        ("stack", "2:6, 10:90, 4:40"),
+        ("stack", ":, ::5, 1::3"),
+        ("vector", None),
+        ("vector", "64:"),
+        ("vector", "5:450:4"),
+    ],
+)
+@pytest.mark.parametrize("size", [(5, 4), (11, 11)])
+def test_each_index_at_a_heatmap_is_that_of_the_weights_there(kind, part, size):
+    """The weights are their own rows, then their own columns: what a tick says must be the weight beside it."""
+    for axis, own in enumerate(RAMPS[kind]):
+        if part == "7":  # a row is a vector: what counts are its columns
+            own = RAMPS[kind][1]
+        page = t2g.layers({"w": own}, slice=part)["w"]
+        (panel,) = page.panels
+        ax = Figure(figsize=size, layout="constrained").subplots()
+        page.plot(ax)
+        ax.figure.draw_without_rendering()
+        line = (ax.yaxis, ax.xaxis)[axis]
+        shown = np.asarray(ax.images[0].get_array())
+        low, high = sorted(line.get_view_interval())
+        ticks = [(at, text.get_text()) for at, text in zip(line.get_ticklocs(), line.get_ticklabels(), strict=True)]
+        ticks = [each for each in ticks if low <= each[0] <= high]
+        across = (panel.rows, panel.columns)[axis]
+        if kind != "vector" and across and part != "7":
+            assert ticks or size == (5, 4)
+        for at, text in ticks if across else ():
+            cell = math.floor((at - (low if axis else ax.get_ylim()[1])) / (high - low) * shown.shape[axis])
+            meant = shown[cell, 0] if axis == 0 else shown[0, cell]
+            assert int(text) == meant, (at, text)
+        if across:
+            for at, index in index_ticks(panel, axis, 4, 12):
+                meant = shown[int(at), 0] if axis == 0 else shown[0, int(at)]
+                assert index == meant
 
 
 def test_heatmaps_of_one_page_have_their_colour_bars():
@@ -405,19 +460,103 @@ def test_outlines_of_regions_leave_the_cells_to_be_seen(plugin):
     assert (shown[0] != shown[1]).any(axis=2).mean() < 0.05
 
 
-def test_each_bar_has_its_name_and_the_first_are_kept_where_not_all_have_room():
+@pytest.mark.parametrize("ranked", [True, False])
+@pytest.mark.parametrize("beside", [0, 2])
+def test_each_bar_has_its_name_and_the_largest_are_kept_where_not_all_have_room(ranked, beside):
     labels = tuple(f"model.layers.{place}.weight" for place in range(30))
-    bars = Page("bars", "Bars", (Bar(labels, np.arange(30.0)[::-1], ylabel="z"),))
-    for size, count in (((6, 6), 30), ((4, 2), None)):
-        figure = Figure(figsize=size)
+    values = np.arange(30.0)[::-1] if ranked else np.random.default_rng(0).permutation(np.arange(30.0))
+    bar = Bar(labels, values, ylabel="z", flags={} if ranked else {int(np.argmin(values)): "NaN"})
+    bars = Page("bars", "Bars", (bar,) * (1 + beside), columns=1 + beside)
+    for size, all_have_room in (((8 * (1 + beside), 8), True), ((4 + 5 * beside, 2), False)):
+        figure = Figure(figsize=size, layout="constrained")  # which makes room for names of any length
         ax = figure.subplots()
         bars.plot(ax)
         figure.draw_without_rendering()
-        names = [label.get_text() for label in ax.get_yticklabels()]
-        assert names == list(labels[: len(names)])
-        assert sum(place <= ax.get_ylim()[0] for place in range(30)) == len(names)  # no bar is without one
-        assert count in (None, len(names))
-        assert ax.get_xlabel() == ("z" if count else f"z (the first {len(names)} of 30)")
+        for each in ax.child_axes or [ax]:
+            names = [label.get_text() for label in each.get_yticklabels()]
+            drawn = [patch.get_width() for patch in each.patches if patch.get_visible()]
+            assert len(names) == len(drawn)  # no bar is without one
+            assert (len(names) == 30) == all_have_room
+            sizes = np.where([place in bar.flags for place in range(30)], np.inf, values)
+            kept = sorted(np.argsort(-sizes)[: len(names)].tolist())
+            assert drawn == values[kept].tolist()
+            if not beside:
+                assert names == [labels[place] + (" (NaN)" if place in bar.flags else "") for place in kept]
+            said = each.get_xlabel().replace("\n", " ")
+            assert said in ("", "z" if all_have_room else f"z (the {len(names)} largest of 30)")
+
+
+SMALL = [(1.5, 1.5), (2.5, 2), (4, 2), (3.5, 3.5)]
+
+
+@pytest.mark.parametrize(
+    "name", ["layers", "outliers", "histograms", "compare", "series", "experts of outliers", "some panels"]
+)
+def test_no_text_is_cut_by_the_edge_of_a_small_figure(name):
+    pages = [page for page in {**PICTURES, **CROWDED}[name]() if page.kind == "picture"]
+    apart = {page.name: page for page in pages if not page.folder} | {page.folder: page for page in pages if page.folder}
+    for size, page in itertools.product(SMALL, apart.values()):
+        figure = Figure(figsize=size)
+        ax = figure.subplots()
+        page.plot(ax)
+        figure.draw_without_rendering()
+        for each in (ax, *ax.child_axes):
+            for text in (each.title, each.xaxis.label, each.yaxis.label) if each.axison else (each.title,):
+                box = text.get_window_extent()
+                out = max(-box.x0, -box.y0, box.x1 - figure.bbox.x1, box.y1 - figure.bbox.y1)
+                assert not text.get_text() or not text.get_visible() or out <= 2, (page.name, size, text.get_text())
+
+
+def test_a_title_may_be_as_wide_as_the_place_of_a_slender_matrix():
+    page = t2g.layers({"model.layers.0.mlp.up_proj.weight": np.ones((100, 9), np.float32)})[0]
+    ax = Figure(figsize=(5, 4)).subplots()
+    page.plot(ax)
+    assert "up_proj.weight" in ax.get_title()
+    assert "…" not in ax.get_title()
+    assert ax.title.get_fontsize() == mpl.rcParams["font.size"]  # medium
+
+
+@pytest.mark.parametrize("width", [20, 60, 90, 200])
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"model.layers.{layer}.self_attn.{kind}.weight" for layer in (1, 11, 111) for kind in ("q_proj", "k_proj")],
+        [f"layers.…{kind}.weight" for kind in ("attention.query", "attention.key", "mlp.up_projection", "mlp.gate_projection")],
+        ["a" * 60, "a" * 59 + "b", "a" * 30 + "c" + "a" * 29],
+        ["same", "same", "other"],
+    ],
+)
+def test_names_that_are_shortened_stay_unlike(names, width):
+    shown = fit_each(names, width)
+    for one, other in itertools.combinations(range(len(names)), 2):
+        assert names[one] == names[other] or shown[one] != shown[other] or not shown[one]
+    assert width < 200 or all(shown)
+    assert all(text_width(each) <= max(width, text_width("…")) for each in shown)
+
+
+def test_the_pointer_is_told_the_cell_and_its_number_on_every_panel():
+    pair = t2g.compare(UNTRAINED, DIGITS, layers=True)["fc1.weight_delta"]
+    alone = t2g.layers(DIGITS)["fc1.weight"]
+    for page in (alone, pair):
+        figure = Figure(figsize=(9, 9))
+        ax = figure.subplots()
+        page.plot(ax)
+        figure.draw_without_rendering()
+        inners = ax.child_axes or [ax]
+        heatmaps = [(panel, inner) for panel, inner in zip(page.panels, inners, strict=False) if isinstance(panel, Heatmap)]
+        assert heatmaps
+        for panel, inner in heatmaps:
+            (high, wide), (rows, columns) = panel.grid.cell, panel.grid.shape
+            for row, column in ((0, 0), (rows // 2, columns // 3), (rows - 1, columns - 1)):
+                place = inner.transData.transform(((column + 0.5) * wide - 0.5, (row + 0.5) * high - 0.5))
+                told = ax.format_coord(*ax.transData.inverted().transform(place))
+                where, _, value = told.rpartition(": ")
+                assert value == (
+                    number(float(panel.grid.values[row, column])) if panel.grid.counts[row, column] else "no weight"
+                )
+                assert panel.row_names or f"row {row * high}" in where
+                assert panel.column_names or f"column {column * wide}" in where
+    assert ax.format_coord(2.0, 2.0) == ""  # beside all panels
 
 
 def test_trends_of_many_tensors_can_be_read_in_axes_of_usual_size():

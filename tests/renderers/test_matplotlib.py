@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
@@ -12,16 +13,18 @@ from dataclasses import replace
 import matplotlib
 import numpy as np
 import pytest
+from hypothesis import given, strategies as st
 from tests.support.renderers.panels import COUNTS, EDGES, EMPTY_PANELS, HOSTILE, PANELS, RNG
 from tests.support.renderers.pixels import framed, pixels, rendered
 
 import torch2grid as t2g
+from torch2grid_builtin._renderers.matplotlib.heatmap import Legend, in_order
 from torch2grid_builtin._renderers.matplotlib.page import draw_page
 from torch2grid_builtin._renderers.matplotlib.shapes import Label
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
 from torch2grid_core import Grid, Page, Settings, Style, UsageError
-from torch2grid_core.grids import NOT_FINITE, Region
-from torch2grid_core.pages import Bar, Histogram, Line, Marginal, Table, Text
+from torch2grid_core.grids import NOT_FINITE, ColorScale, Region
+from torch2grid_core.pages import Bar, Heatmap, Histogram, Line, Marginal, Table, Text
 
 
 def texts(svg: bytes) -> list[str]:
@@ -465,3 +468,37 @@ def test_a_sheets_legend_names_the_ends_of_a_map_by_its_scale(colors):
     page = Page("sheet", "", tuple(Settings().heatmap(grid) for grid in (signed, positive)), columns=4)
     words = [shape.text for shape in draw_page(page, Style(colormap=colors)).shapes if hasattr(shape, "text")]
     assert words[:4] == ["−limit", "limit", "low", "high"]
+
+
+@given(
+    st.floats(-1e30, 1e30, allow_subnormal=False),
+    st.floats(1e-30, 1e30),
+    st.floats(1e-30, 1e30),
+    st.sampled_from(("linear", "asinh")),
+)
+def test_each_tick_of_a_colour_bar_reads_back_as_its_value(low, span, bend, kind):
+    scale = ColorScale(low, low + span, kind, bend) if low + span > low else ColorScale(-span, span, kind, bend)
+    grid = Grid(np.zeros((2, 2), np.float32), np.ones((2, 2), int))
+    ticks = Legend.of(grid, scale, "", Style(), Heatmap(grid, scale)).ticks()
+    values = scale.value(np.array([share for share, _ in ticks]))
+    for (share, text), value in zip(ticks, values.tolist(), strict=True):
+        said = float(text.replace("−", "-").replace(",", ""))
+        if said == 0:
+            assert abs(share - float(scale.fraction(np.zeros(1))[0])) < 1e-6
+        else:
+            assert said == pytest.approx(value, rel=0.0051)
+
+
+@given(st.lists(st.tuples(st.floats(0, 400), st.floats(2, 60)), max_size=6), st.floats(20, 400))
+def test_names_at_bars_have_the_order_of_the_bars(wanted, high):
+    middles = in_order(wanted, 0.0, high)
+    placed = sorted(zip(middles, wanted, strict=False), key=lambda each: each[1][0])
+    for (at, (one, half)), (then, (other, its)) in itertools.pairwise(placed):
+        assert one == other or at < then
+        assert abs(then - at) >= half + its - 1e-6
+    assert all(half - 1e-6 <= at <= high - half + 1e-6 for at, (_, half) in placed)
+    rest = [half for _, half in wanted[: len(middles) + 1]]
+    assert len(middles) == len(wanted) or 2 * sum(rest) > high
+    apart = all(abs(a - b) >= x + y for (a, x), (b, y) in itertools.combinations(wanted, 2))
+    if apart and all(half <= at <= high - half for at, half in wanted):
+        assert middles == pytest.approx([at for at, _ in wanted])

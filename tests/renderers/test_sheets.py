@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+import torch2grid as t2g
 from torch2grid_builtin._renderers.matplotlib.drawings import SharedLegend
 from torch2grid_builtin._renderers.matplotlib.page import draw_page
 from torch2grid_builtin._renderers.matplotlib.shapes import Boxes, Cells, Label, Polygon
@@ -180,3 +183,16 @@ def test_a_picture_on_a_sheet_says_where_q_k_and_v_begin_and_which_expert_is_whe
     panels = {(row, 0): Heatmap(fused, SEQUENTIAL, "one") for row in range(3)}
     shown = [text for text, *_ in words(table(panels, ("in_proj",), ("0", "1", "2")))]
     assert [shown.count(letter) for letter in "QKV"] == [3, 3, 3]
+
+
+def test_experts_on_a_sheet_are_named_alike_and_hide_little():
+    sides = {"down_proj": (96, 64), "gate_up_proj": (64, 192)}
+    tensors = {f"layers.{n}.experts.{name}": np.ones((8, *side), np.float32) for n in range(3) for name, side in sides.items()}
+    (page,) = (page for page in t2g.layers(tensors) if page.name == "layer_overview")
+    named = [text for text, *_ in words(page) if "expert" in text or text.isdecimal()]
+    assert not [text for text in named if text.startswith("expert ")]
+    assert [named.count(str(number)) for number in range(8)] == [6 + (number < 3) for number in range(8)]  # and layers
+    shapes = draw_page(page, Style()).shapes
+    pictures = sum(math.prod(each.rgb.shape[:2]) * math.prod(each.factor) for each in shapes if isinstance(each, Cells))
+    grounds = [box for each in shapes if isinstance(each, Boxes) and each.color == "white" for box in each.box.tolist()]
+    assert 0 < sum(width * height for _, _, width, height in grounds) < 0.2 * pictures

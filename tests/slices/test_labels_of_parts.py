@@ -13,13 +13,16 @@ import torch
 from hypothesis import Phase, given, settings, strategies as st
 from tests.support.tools import torch2grid
 
+import torch2grid as t2g
 from torch2grid_builtin._forms import stacked
+from torch2grid_builtin._renderers.places import stretches
 from torch2grid_builtin._transformers.atlas import Atlas
 from torch2grid_builtin._views.convolutions import is_convolution
 from torch2grid_builtin._views.layers import axis_names
 from torch2grid_builtin._views.matrices import matrix_of
 from torch2grid_core import LazyTensor
 from torch2grid_core.grids import Region
+from torch2grid_core.pages import Heatmap
 from torch2grid_core.sources import BytesStorage, PartShape, whole_shape
 
 SHAPES = {
@@ -195,3 +198,21 @@ def test_each_cell_of_a_csv_says_which_weight_it_is(tmp_path: Path, part: str) -
                 assert here == [str(index[0])] or here == [name]
             counted += 1
     assert counted > 500
+
+
+def test_every_view_of_a_tensor_has_the_indices_of_its_own_page():
+    rng = np.random.default_rng(0)
+    a = {"layers.0.experts.down_proj": rng.normal(size=(4, 24, 18)), "w": rng.normal(size=(30, 20)), "b": rng.normal(size=3000)}
+    b = {name: values + 0.01 for name, values in a.items()}
+    for part in (None, {"layers.0.experts.down_proj": "1:3, 4:, 2::3", "w": "5:, ::2", "b": "100:"}):
+        for name in a:
+            chosen = {"only": name, "slice": part and part[name], "tensor_cells": 64}
+            (own,) = next(page for page in t2g.layers(a, **chosen) if page.name == name).panels
+            pair = t2g.compare(a, b, layers=True, **chosen)[f"{name}_delta"]
+            others = [panel for panel in pair.panels if isinstance(panel, Heatmap)]
+            assert len(others) == 4
+            for other in others:
+                for axis in (0, 1):
+                    assert stretches(other, axis) == stretches(own, axis)
+                assert (other.rows, other.columns, other.row_names) == (own.rows, own.columns, own.row_names)
+            assert own.rows or own.columns

@@ -232,7 +232,7 @@ def test_the_html_page_knows_the_indices_of_the_whole(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     text = (folder / "p.html").read_text(encoding="utf-8")
     assert '"taken":[[180,210,1],[2,40,1]]' in text.replace(" ", "")
-    assert '"row_indices":[180,1]' in text.replace(" ", "")
+    assert '"row_runs":[[0.0,180,1,30]]' in text.replace(" ", "")
 
 
 @pytest.mark.parametrize("view", ["grid", "layers", "histogram", "conv", "stats", "dead_neurons", "values"])
@@ -345,3 +345,21 @@ def test_check_verifies_what_it_looks_at(large: Path, tmp_path: Path) -> None:
     checked = torch2grid("check", "m.pth", "--slice", "0", cwd=tmp_path)
     assert checked.returncode == 2
     assert "CRC" in checked.stderr
+
+
+@pytest.mark.parametrize("part", ["1234", "3:9, 1", "2:, ::3", "7, 5", "..., 4"])
+def test_a_part_says_which_numbers_it_has_wherever_it_is_shown(part: str, tmp_path: Path) -> None:
+    whole = np.arange(2000 * 6, dtype=np.float32).reshape(2000, 6)
+    np.save(tmp_path / "w.npy", whole)
+    done = torch2grid("w.npy", "--values", "--slice", part, "--format", "json", "-o", "-", "-q", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    page = json.loads(done.stdout)
+    (panel,) = page["panels"]
+    index = tuple(slice(*each) if isinstance(each, list) else each for each in page["about"]["taken"])
+    np.testing.assert_array_equal(np.asarray(panel["values"], np.float32), whole[index].reshape(-1))
+    assert [[*each] for each in page["about"]["taken"] if isinstance(each, list)] == panel["indices"]
+    (tensor,) = t2g.load(tmp_path / "w.npy").values()
+    view = tensor.view(index)
+    assert str(view.taken) in repr(view)
+    assert "2000×6" in repr(view)
+    assert "[" not in repr(tensor)

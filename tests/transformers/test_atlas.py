@@ -259,3 +259,15 @@ def test_names_have_the_room_that_a_line_of_text_takes(layers: int, side: int) -
     assert all(height >= min(line, side // 2) for label in layout.labels for _, _, height, _ in label.rects)
     numbers = [label for label in layout.labels if label.name.rpartition(".")[2].isdecimal()]
     assert all(width >= 0.8 * line for label in numbers for *_, width in label.rects)
+
+
+def test_bands_of_experts_say_where_they_begin_at_the_first_of_each_layer() -> None:
+    stacks = {"down_proj": (8, 96, 64), "gate_up_proj": (8, 64, 192)}
+    shapes = {f"layers.{layer}.experts.{name}": shape for layer in range(3) for name, shape in stacks.items()}
+    layout = Atlas().layout(shapes, 2048)
+    bands = [len(region.rects) for region in layout.regions if region.name in shapes]
+    assert min(bands) > 8  # each matrix is cut
+    named = [mark.name for mark in layout.marks if mark.name]
+    begun = [name for name in named if name.startswith(("row ", "column "))]
+    assert len(begun) == sum(count // 8 - 1 for count in bands)
+    assert [named.count(f"expert {number}") for number in range(8)] == [3] * 8

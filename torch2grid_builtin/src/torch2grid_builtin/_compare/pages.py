@@ -18,7 +18,7 @@ from torch2grid_builtin._compare.two import Comparison, as_json, totals
 from torch2grid_builtin._views.describing import about, figure_text, tensor_title
 from torch2grid_builtin._views.grid import whole_model_run
 from torch2grid_builtin._views.histogram import overlaid, plain_histogram
-from torch2grid_builtin._views.layers import axis_indices, axis_names
+from torch2grid_builtin._views.layers import axes_of
 from torch2grid_builtin._views.matrices import matrix_of
 from torch2grid_core import Checkpoint, Grid, GridTransformer, LazyTensor, Need, Page, PluginManager, Settings, View
 from torch2grid_core.measures import Of, Raster, Summary, Transformed
@@ -72,8 +72,7 @@ class PairPages(View):
             return
         assert isinstance(tensor, JointTensor)
         members = dict(tensor.members)
-        rows, columns = axis_names(tensor, results["a"])
-        axes: dict[str, Any] = {"rows": rows, "columns": columns, **axis_indices(tensor)}
+        axes = axes_of(tensor, results["a"])
         shared = run.color_scale(results["a"], results["b"])
         limits = replace(run, limits=(shared.low, shared.high), scale="asinh" if shared.kind == "asinh" else "auto")
         difference: Grid = replace(results["d"], quantity="Δ")

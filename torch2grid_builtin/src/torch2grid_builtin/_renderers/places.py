@@ -1,4 +1,4 @@
-"""Where in a tensor the cells of its picture are: for formats that have the numbers without the picture."""
+"""Where in a tensor the cells of its picture are."""
 
 from __future__ import annotations
 
@@ -10,8 +10,37 @@ import numpy as np
 
 from torch2grid_core import Grid
 from torch2grid_core.grids import Block
+from torch2grid_core.pages import Heatmap
 
 Array = np.ndarray[Any, Any]
+
+
+def stretches(panel: Heatmap, axis: int) -> tuple[tuple[int, range], ...]:
+    """(first cell, indices of the weights from there on) of each stretch of the rows (axis 0) or the columns (1) of *panel*.
+
+    There is one, but where matrices are side by side. The cells at an end hold no more weights than there are.
+    """
+    runs = (panel.row_runs, panel.column_runs)[axis]
+    if runs:
+        return runs
+    grid, given = panel.grid, (panel.row_indices, panel.column_indices)[axis]
+    count = grid.shape[axis] * grid.cell[axis]
+    if grid.layout is not None:
+        count = min((grid.layout.rows, grid.layout.columns)[axis], count)
+    start, step = (0, 1) if given is None else (given.start, given.step)
+    return ((0, range(start, start + count * step, step)),)
+
+
+def first_index(panel: Heatmap, axis: int, cell: int, further: int = 0) -> int | None:
+    """The index of the first weight of a *cell* along the rows (axis 0) or the columns (1), or of a *further* one in it.
+
+    ``None`` between matrices, and past the last weight.
+    """
+    start, indices = max(
+        (run for run in stretches(panel, axis) if run[0] <= cell), default=(0, range(0)), key=lambda run: run[0]
+    )
+    within = (cell - start) * panel.grid.cell[axis] + further
+    return indices[within] if 0 <= within < len(indices) else None
 
 
 def first_weights(grid: Grid, tensor: str) -> Array | None:

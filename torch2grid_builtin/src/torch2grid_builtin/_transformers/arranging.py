@@ -41,8 +41,10 @@ class Arrangement:
 def arrangements(kinds: Sequence[AnyKind], scale: Scale, work: int) -> list[Arrangement]:
     """A few good ways to place items of these kinds, the best first, unlike each other in height to width.
 
-    work: boxes that may be placed while looking for them.
+    work: boxes that may be placed while looking for them; 0: one way, a square.
     """
+    if not work:
+        return [_as_it_is(kinds, scale)]
     options = _options(kinds, scale)
     tries = max(work // max(len(kinds), 1), 3)
     found: dict[Box, Arrangement] = {}
@@ -62,6 +64,21 @@ def arrangements(kinds: Sequence[AnyKind], scale: Scale, work: int) -> list[Arra
         if tries <= 0:
             break
     return _unlike(sorted(found.values(), key=lambda each: each.cost), 24 if len(kinds) == 1 else 8)
+
+
+def _as_it_is(kinds: Sequence[AnyKind], scale: Scale) -> Arrangement:
+    """About a square, of matrices that are cut only if they are long."""
+    bands = tuple(
+        _whole(kind) if isinstance(kind, GroupKind) else _bands(_slimness(kind, scale.side), _LONG, 1.0) for kind in kinds
+    )
+    boxes = [shape_of(kind, scale, each)[0] for kind, each in zip(kinds, bands, strict=True)]
+    if len(boxes) == 1:
+        packing = Packing(((0, 0),), *boxes[0])
+    else:
+        packing = pack(
+            boxes, scale.gap, round(math.sqrt(sum((height + scale.gap) * (width + scale.gap) for height, width in boxes)))
+        )
+    return Arrangement(bands, packing, packing.height * packing.width)
 
 
 def _options(kinds: Sequence[AnyKind], scale: Scale) -> list[tuple[Bands, ...]]:
@@ -314,8 +331,11 @@ def rows_of(
 ) -> list[Rows]:
     """Ways to place *count* layers of these kinds, from high and narrow to low and wide, the best of each.
 
-    known: of other calls, so that the same layer is arranged once.
+    known: of other calls, so that the same layer is arranged once. work: as for ``arrangements``.
     """
+    if not work:
+        layer = _as_it_is(kinds, scale)
+        return [Rows(layer, count, _columns_of(layer, count, scale, tag), tag, scale.apart)]
     known = {} if known is None else known
     boxes = [shape_of(kind, scale, _whole(kind))[0] for kind in kinds]
     area = 1.08 * sum((height + scale.gap) * (width + scale.gap) for height, width in boxes)
@@ -340,14 +360,17 @@ def rows_of(
         if key not in known:
             known[key] = list(strips(kinds, scale, max(limit, 1), every=every))
         for layer in known[key]:
-            across = columns
-            if columns > 1:  # about a square, of layers of this form
-                high, wide = (length + scale.apart for length in layer.box)
-                across = min(max(round(math.sqrt(count * high / (wide + tag))), 1), count)
+            across = columns if columns == 1 else _columns_of(layer, count, scale, tag)
             new = Rows(layer, count, across, tag, scale.apart)
             if new.box not in found or new.cost < found[new.box].cost:
                 found[new.box] = new
     return sorted(found.values(), key=lambda each: each.cost)[:_OFFERED]
+
+
+def _columns_of(layer: Arrangement, count: int, scale: Scale, tag: int) -> int:
+    """The columns in which *count* layers of this form are about a square."""
+    high, wide = (length + scale.apart for length in layer.box)
+    return min(max(round(math.sqrt(count * high / (wide + tag))), 1), count)
 
 
 def _heights(kind: Kind, scale: Scale) -> Iterator[int]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, product
 from typing import Literal
+
+import numpy as np
 
 from torch2grid_builtin._transformers.arranging import Arrangement, Known, Rows, arrangements, fitted, height_of_layers, rows_of
 from torch2grid_builtin._transformers.cards import (
@@ -23,7 +27,18 @@ from torch2grid_builtin._transformers.cards import (
     shape_of,
 )
 from torch2grid_builtin._transformers.kinds import by_kind
-from torch2grid_builtin._transformers.packing import Box, Packing, best_fit, check_cell, fitting, orders, pack, slicings, widths
+from torch2grid_builtin._transformers.packing import (
+    MANY,
+    Box,
+    Packing,
+    best_fit,
+    check_cell,
+    fitting,
+    orders,
+    pack,
+    slicings,
+    widths,
+)
 from torch2grid_core import Grid, Layout, LayoutTransformer, NotDrawable
 from torch2grid_core.grids import Block, Rect, Region, drawable_sizes, label_rows
 from torch2grid_core.selection import modules
@@ -52,7 +67,7 @@ _NAMES = 0.05  # of the sheet, at most, for the names of modules
 class Card:
     """A module, or layers that are alike: titles of all, and the items of one, their names without its title.
 
-    loose: the same items, with all vectors by themselves.
+    loose: the same items, with all vectors by themselves, of layers that are alike.
     """
 
     titles: tuple[str, ...]
@@ -107,8 +122,11 @@ class Atlas(LayoutTransformer):
         weights = sum(sizes.values())
         if max_cells is None or self.cell is not None:
             return fitting(self._fullest(cards, weights, self.cell or 1, None, list(sizes)), max_cells)
-        side, known = max(math.isqrt(weights) // max_cells, 1), _Known()
+        least, known = _least_cells(cards, weights, self.gap), _Known()
         longest = max(card.longest for card in cards)  # where a cell is so many weights a side, each matrix is one
+        sides = range(1, longest)
+        first = min(max(math.isqrt(weights) // max_cells, 1) - 1, len(sides))
+        side = 1 + bisect_left(sides, -((max_cells + 1) ** 2), lo=first, key=lambda each: -least(each))
         while True:
             for gap, named in ((self.gap, self.names), (0, False)) if side >= longest else ((self.gap, self.names),):
                 sheet = _Sheet(cards, weights, side, gap, named, max_cells, known)
@@ -117,7 +135,9 @@ class Atlas(LayoutTransformer):
             if side >= longest:
                 raise NotDrawable(f"{len(sizes):,} tensors do not fit {max_cells}×{max_cells} cells as separate blocks")
             over = max(sheet.height, sheet.width) / max_cells
-            side = min(max(side + 1, int(side * min(0.98 * over, 2))), longest)
+            enough = least(side) * (1 - 0.3 * (over**2 - 1))  # as good as no fewer would not fit either
+            smaller = 1 + bisect_left(sides, -enough, lo=min(side, len(sides)), key=lambda each: -least(each))
+            side = min(max(smaller, int(side * min(0.98 * over, 2))), longest)
 
     def finished(self, grid: Grid) -> Grid:
         """The grid, with ``scale_by=kind`` in shares of the limit of each kind of tensor, which its notes state; they name the
@@ -178,6 +198,39 @@ def _emptiness(height: int, width: int) -> float:
     return height * width * (5 + max(max(height, width) / min(height, width), 1.3))
 
 
+def _extent(weights: int, side: int) -> int:
+    """About how many cells of side×side weights a sheet has a side: an eighth stays empty, or less."""
+    return math.isqrt(weights * 8 // 7) // side + 1
+
+
+def _gap_of(gap: int | None, items: int, extent: int) -> int:
+    """Empty cells between so many items on a sheet of about *extent* cells a side; none where they would take a fifth of it."""
+    if gap is None:
+        return 0 if items > _FEW and extent < _TINY * math.sqrt(items) else 1
+    return gap
+
+
+def _least_cells(cards: Sequence[Card], weights: int, gap: int | None) -> Callable[[int], int]:
+    """How many cells of side×side weights everything takes at least, with the gaps around it, as a function of the side."""
+    items = sum(len(card.titles) * len(card.items) for card in cards)
+    forms = Counter[tuple[int, int]]()
+    for card in cards:
+        for kind in (item.kind for item in card.items):
+            own, count = (kind.kinds, kind.count) if isinstance(kind, GroupKind) else ((kind,), 1)
+            for each in own:
+                forms[each.form.rows, each.form.columns] += count * len(card.titles)
+    lengths, counts = np.array(list(forms), dtype=np.int64), np.array(list(forms.values()))
+    is_line = lengths.min(axis=1) <= 1  # may be folded
+
+    def cells_of(side: int) -> int:
+        apart = min(_gap_of(gap, items, _extent(weights, side)), 1)
+        cells = (-(-lengths // side) + apart).prod(axis=1)
+        cells[is_line] = -(-lengths[is_line].max(axis=1) // side**2)
+        return int(cells @ counts)
+
+    return cells_of
+
+
 def cards_of(sizes: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) -> list[Card]:
     """The modules of the tensors in *sizes*, in order; numbered ones of one stack that are built alike are one card."""
     builds: dict[tuple[str, Build], list[str]] = {}
@@ -187,14 +240,17 @@ def cards_of(sizes: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) ->
         build = tuple((name[cut:], shapes[name], taken_of(shapes[name])) for name in names)
         key = (stem if number.isdecimal() else f"{title}.", build)
         builds.setdefault(key, []).append(title)
-    made: dict[tuple[str, Build], list[tuple[Item | Group, ...]]] = {}
+    made: dict[tuple[str, Build], tuple[Item | Group, ...]] = {}
     cards = []
     for (stem, build), titles in builds.items():
         kinds = (stem.rstrip("0123456789."), build)  # modules whose names differ in numbers alone hold the same
+        own, prefix = {name: shape for name, shape, _ in build}, f"{titles[0]}." if titles[0] else ""
         if kinds not in made:
-            own, prefix = {name: shape for name, shape, _ in build}, f"{titles[0]}." if titles[0] else ""
-            made[kinds] = [tuple(items_of(list(own), own, loose=loose, prefix=prefix)) for loose in (False, True)]
-        cards.append(Card(tuple(titles), *made[kinds]))
+            made[kinds] = tuple(items_of(list(own), own, prefix=prefix))
+        items = loose = made[kinds]
+        if len(titles) > 1 and any(item.vectors for item in items):
+            loose = tuple(items_of(list(own), own, loose=True, prefix=prefix))
+        cards.append(Card(tuple(titles), items, loose))
     return cards
 
 
@@ -312,7 +368,7 @@ class _Sheet:
     ) -> None:
         self.closely, self.known = closely, known
         self.cells = weights / side**2  # at least
-        extent = math.isqrt(weights * 8 // 7) // side + 1  # an eighth stays empty, or less
+        extent = _extent(weights, side)
         self.named_at_all = named
         self.line = label_rows(extent)
         self._made(cards, side, gap, extent, share, room)
@@ -324,21 +380,21 @@ class _Sheet:
         named = self.named_at_all
         apart = 1 if gap is None else gap
         items = sum(len(card.titles) * len(card.items) for card in cards)
-        tiny = gap is None and items > _FEW and extent < _TINY * math.sqrt(items)  # a line around each would take a fifth
-        self.scale = Scale(side, 0 if tiny else apart, max(extent // 4, 8), apart)
+        self.boxes = sum(len(card.items) for card in cards)
+        self.scale = Scale(side, _gap_of(gap, items, extent), max(extent // 4, 8), apart)
         self.between = apart + (apart > 0)  # cells between modules
         self.room, self.extent = room, extent
         self.cards = [self._as_loose_as_needed(card) for card in cards]
         cards = self.cards
         self.kinds = [tuple(item.kind for item in card.items) for card in cards]
-        work = _WORK // len({*self.kinds})
+        self.work = 0 if self.boxes >= MANY else _WORK // len({*self.kinds})
         self.ways: dict[tuple[tuple[AnyKind, ...], int], list[Way]] = {}
         self._seen: dict[tuple[tuple[Box, ...], int], list[Packing]] = {}
         for card, kinds in zip(cards, self.kinds, strict=True):
             count = len(card.titles)
             if (kinds, count) not in self.ways:
                 tag = self._tag(named, kinds, count) if count > 1 else 0
-                self.ways[kinds, count] = self.known.ways(kinds, count, self.scale, tag, work)
+                self.ways[kinds, count] = self.known.ways(kinds, count, self.scale, tag, self.work)
         self.chosen = [self.ways[kinds, len(card.titles)][0] for card, kinds in zip(cards, self.kinds, strict=True)]
         # A matrix alone has its whole name inside; a name above it would take a line of the sheet.
         alone = [len(card.titles) == 1 and len(card.items) == 1 for card in cards]
@@ -391,6 +447,8 @@ class _Sheet:
 
     def _arranged(self) -> Packing:
         """The squarest and fullest packing found: widths of the largest card first, then other ways of the larger cards."""
+        if self.boxes >= MANY:
+            return self._packed(1)
         areas = [math.prod(self._box(place)) for place in range(len(self.cards))]
         largest = sorted(range(len(areas)), key=lambda place: -areas[place])
         tries = max(_WORK // len(self.cards), 4)

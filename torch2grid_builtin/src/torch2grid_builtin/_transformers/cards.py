@@ -7,6 +7,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from torch2grid_builtin._forms import by_itself, fused_parts, matrix_name, stacked
 from torch2grid_builtin._transformers.matrices import (
@@ -51,10 +52,15 @@ class Item:
     axis: int = 0
     shape: tuple[int, ...] = ()
 
-    @property
+    @cached_property
     def kind(self) -> Kind:
         """What it takes room for."""
         return Kind(self.form, len(self.beside), len(self.above))
+
+    @property
+    def vectors(self) -> int:
+        """How many stand at the matrix."""
+        return len(self.beside) + len(self.above)
 
 
 @dataclass(frozen=True)
@@ -64,10 +70,15 @@ class Group:
     members: tuple[tuple[Item, ...], ...]
     titles: tuple[str, ...]
 
-    @property
+    @cached_property
     def kind(self) -> GroupKind:
         """What it takes room for."""
         return GroupKind(tuple(item.kind for item in self.members[0]), len(self.members))
+
+    @property
+    def vectors(self) -> int:
+        """How many stand at the matrices of all members."""
+        return sum(item.vectors for member in self.members for item in member)
 
 
 @dataclass(frozen=True)
@@ -311,7 +322,10 @@ def put(item: Item | Group, scale: Scale, bands: Bands, row: int, column: int) -
             down, across = row, column
             for place, (each, own) in enumerate(zip(member, bands[1], strict=True)):
                 for found in put(each, scale, own, down, across):
-                    marks = tuple(Region("", mark.rects) for mark in found.marks)  # the number of the member says more
+                    # What bands say of the first is true of all; each is told by the number of the member.
+                    marks = tuple(
+                        Region("" if index or mark.name == each.title else mark.name, mark.rects) for mark in found.marks
+                    )
                     if place == 0 and found.name == each.name:
                         marks = (Region(item.titles[index], (_across(found.rects),)), *marks)
                     yield replace(found, marks=marks)

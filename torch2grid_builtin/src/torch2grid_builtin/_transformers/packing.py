@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -18,6 +18,8 @@ from torch2grid_core import Layout, NotDrawable
 Box = tuple[int, int]  # height, width
 Indices = NDArray[np.int64]
 _DEEP = 1 << 60
+MANY = 1_000  # boxes from which they stand in rows
+_NEXT = 64  # boxes of which that one is next in a row which fits best
 _HOLES = 48  # free rectangles that are remembered, the largest
 _SHAPES = 64  # of one group of boxes that are remembered
 _LEAF_SLACK = 1.35  # how much larger than the smallest a way of one box may be
@@ -52,8 +54,11 @@ def pack(boxes: Sequence[Box], gap: int, limit: int, order: Iterable[int] | None
     """*boxes* at least *gap* apart, at most *limit* wide: in *order* each goes as high up as it fits, then as far left.
 
     Free room is kept as maximal rectangles (J. Jylänki, "A thousand ways to pack the bin", 2010), so that a later box may
-    fill a hole further up. A box wider than *limit* makes the sheet as wide as itself.
+    fill a hole further up. A box wider than *limit* makes the sheet as wide as itself. Of very many boxes there are rows, from
+    the highest on, which leave little empty and take no time.
     """
+    if len(boxes) >= MANY:
+        return _in_rows(boxes, gap, limit)
     limit = max(limit, max((width for _, width in boxes), default=0)) + gap
     free = [(0, 0, _DEEP, limit)]  # top, left, bottom, right
     places = [(0, 0)] * len(boxes)
@@ -69,6 +74,35 @@ def pack(boxes: Sequence[Box], gap: int, limit: int, order: Iterable[int] | None
     down = max((row + box[0] for (row, _), box in zip(places, boxes, strict=True)), default=0)
     across = max((column + box[1] for (_, column), box in zip(places, boxes, strict=True)), default=0)
     return Packing(tuple(places), down, across)
+
+
+def _in_rows(boxes: Sequence[Box], gap: int, limit: int) -> Packing:
+    """*boxes* in rows, the highest first: where the next no longer fits, the widest of the next few that does ends the row."""
+    limit = max(limit, max(width for _, width in boxes))
+    order = sorted(range(len(boxes)), key=lambda index: -boxes[index][0])
+    keys = [(boxes[index][1], rank) for rank, index in enumerate(order)]
+    places, is_placed = [(0, 0)] * len(boxes), [False] * len(boxes)
+    near, ahead, first = sorted(keys[:_NEXT]), _NEXT, 0
+    row = across = 0
+    while near:
+        while is_placed[first]:
+            first += 1
+        column, height = 0, boxes[order[first]][0]
+        while near:
+            while is_placed[first]:
+                first += 1
+            room = limit - column
+            at = bisect_left(near, keys[first]) if keys[first][0] <= room else bisect_left(near, (room + 1, 0)) - 1
+            if at < 0:
+                break
+            width, rank = near.pop(at)
+            places[order[rank]], is_placed[rank] = (row, column), True
+            column += width + gap
+            if ahead < len(keys):
+                insort(near, keys[ahead])
+                ahead += 1
+        row, across = row + height + gap, max(across, column - gap)
+    return Packing(tuple(places), row - gap, across)
 
 
 def best_fit(ways: Sequence[Sequence[Box]], gap: int, limit: int, ahead: int, large: float) -> tuple[Packing, list[int]]:

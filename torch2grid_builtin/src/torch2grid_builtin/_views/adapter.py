@@ -15,7 +15,7 @@ from torch2grid_builtin._adapters.product import Product, Scaled
 from torch2grid_builtin._adapters.spectrum import ChangeFigures, Changes
 from torch2grid_builtin._compare.figures import BARS, by_kind, by_layer_and_kind, in_colors, kind_and_layer, short
 from torch2grid_builtin._views.describing import about, columns_for, formats_of, source_name
-from torch2grid_builtin._views.layers import axis_names
+from torch2grid_builtin._views.layers import axes_of
 from torch2grid_builtin._views.matrices import matrix_of
 from torch2grid_core import Checkpoint, Grid, LazyTensor, Need, NotDrawable, Page, Settings, View
 from torch2grid_core.measures import Raster
@@ -100,9 +100,8 @@ class AdapterView(View):
     def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         figures: ChangeFigures = results["change"]
         grid: Grid = replace(results["grid"], quantity="ΔW" if tensor.name.startswith(DELTA) else "scale·B·A")
-        rows, columns = axis_names(tensor, grid)
         title = "scale·B·A; ΔW needs the base" if tensor.name.startswith(LOW_RANK) else "ΔW"
-        panels: list[Any] = [run.heatmap(grid, title=title, rows=rows, columns=columns)]
+        panels: list[Any] = [run.heatmap(grid, title=title, **axes_of(tensor, grid))]
         panels.append(self._values(figures))
         facts = [
             _plain(tensor),

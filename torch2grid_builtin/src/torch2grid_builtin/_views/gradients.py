@@ -21,7 +21,7 @@ from torch2grid_builtin._views.describing import (
     source_name,
 )
 from torch2grid_builtin._views.histogram import plain_histogram
-from torch2grid_builtin._views.layers import axis_indices, axis_names
+from torch2grid_builtin._views.layers import axes_of
 from torch2grid_builtin._views.matrices import matrix_of
 from torch2grid_core import Checkpoint, LazyTensor, Need, NotDrawable, Page, Settings, View
 from torch2grid_core.measures import Distribution, Of, Raster, Summary
@@ -112,13 +112,13 @@ class GradientsView(View):
     def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         g: Distribution = results["of g"]
         w: Distribution | None = results["of w"]
-        rows, columns = axis_names(tensor, results["g"])
+        axes = axes_of(tensor, results["g"])
         panels: list[Any] = []
         if w is not None:
-            panels.append(run.heatmap(results["w"], title="weight", rows=rows, columns=columns, **axis_indices(tensor)))
+            panels.append(run.heatmap(results["w"], title="weight", **axes))
         gradient = replace(results["g"], quantity="gradient")
         panels += [
-            run.heatmap(gradient, title="gradient", rows=rows, columns=columns, **axis_indices(tensor)),
+            run.heatmap(gradient, title="gradient", **axes),
             plain_histogram(g, tensor.dtype, "gradient", "zero"),
         ]
         facts = [f"mean |g| {figure_text(_mean(g))}", f"max |g| {figure_text(_largest(g))}"]

@@ -62,30 +62,21 @@ class LayersView(View):
     def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         """One page, named as the tensor, in the folder ``layers``."""
         grid: Grid = results["grid"]
-        rows, columns = axis_names(tensor, grid)
+        axes = axes_of(tensor, grid)
         title = tensor_title(tensor)
         if run.title:
             title = f"{run.title} · {title}"
-        wrapped = 0
         if is_vector(tensor.shape) and grid.shape[0] > 1:
-            wrapped = grid.shape[1] * grid.cell[1]
-            title += f" · wrapped at {wrapped}"
+            title += f" · wrapped at {grid.shape[1] * grid.cell[1]}"
         profile: UnitProfile | tuple[UnitProfile, ...] | None = results.get("profile")
-        sides, places = dict[str, Any](), axis_indices(tensor)
-        if wrapped:  # each row has the index of its first weight
-            along = places.get("column_indices", range(tensor.size))
-            firsts = along[::wrapped]
-            rows, places = "index", {"row_indices": firsts}
-            sides["row_names"] = tuple((row + 0.5, str(first)) for row, first in enumerate(firsts))
-        if isinstance(profile, UnitProfile) and profile.input_absmax is not None:
-            sides["row_marginal"] = _marginal(profile.output_absmax, grid.cell[0], places.get("row_indices"))
-            sides["column_marginal"] = _marginal(profile.input_absmax, grid.cell[1], places.get("column_indices"))
-        if (stack := stacked(tensor.name, tensor.shape)) is not None:
-            places = {}  # the matrices are side by side: each counts anew
-            if len(grid.marks) == stack.count:
-                rows, columns = "row of each matrix", "column of each matrix"
-                sides = _sides_of_stack(stack, grid, profile if isinstance(profile, tuple) else ())
-        heatmap = run.heatmap(grid, rows=rows, columns=columns, **sides, **places)
+        sides: dict[str, Any] = {}
+        stack = stacked(tensor.name, tensor.shape)
+        if stack is None and isinstance(profile, UnitProfile) and profile.input_absmax is not None:
+            sides["row_marginal"] = _marginal(profile.output_absmax, grid.cell[0], axes.get("row_indices"))
+            sides["column_marginal"] = _marginal(profile.input_absmax, grid.cell[1], axes.get("column_indices"))
+        elif stack is not None and len(grid.marks) == stack.count and isinstance(profile, tuple):
+            sides = _bars_of_stack(stack, grid, profile)
+        heatmap = run.heatmap(grid, **axes, **sides)
         yield Page(tensor.name, title, (heatmap,), folder=FOLDER, about=about(tensor))
 
     def needs(self, checkpoint: Checkpoint, run: Settings) -> Mapping[str, Need[Any]]:
@@ -201,8 +192,8 @@ def _marginal(sizes: Array, step: int, indices: range | None) -> Marginal:
     return Marginal(_largest(sizes, step), names=names)
 
 
-def _sides_of_stack(stack: Stack, grid: Grid, profiles: Sequence[UnitProfile]) -> dict[str, Any]:
-    """Ticks, and where there are *profiles* bars, of matrices side by side: fields of the ``Heatmap``.
+def _bars_of_stack(stack: Stack, grid: Grid, profiles: Sequence[UnitProfile]) -> dict[str, Any]:
+    """Bars of matrices side by side, as far as *profiles* have figures: fields of the ``Heatmap``.
 
     A bar is the largest of the matrices in its row, or column, of the picture. The largest of the stack are named by their
     index in it.
@@ -211,8 +202,6 @@ def _sides_of_stack(stack: Stack, grid: Grid, profiles: Sequence[UnitProfile]) -
     kept = kept_places(stack.matrix)
     found: dict[str, Any] = {}
     for axis, side in enumerate(("row", "column")):
-        starts = sorted({rect[axis] for rect in rects})
-        found[f"{side}_runs"] = tuple((start, kept[axis]) for start in starts)
         known = [each.input_absmax if axis else each.output_absmax for each in profiles]
         sizes = [each for each in known if each is not None]
         if len(sizes) != stack.count:
@@ -243,7 +232,29 @@ def _largest(sizes: Array, step: int) -> Array:
     return np.asarray(np.maximum.reduceat(sizes, np.arange(0, len(sizes), step)))
 
 
-def axis_indices(tensor: LazyTensor) -> dict[str, Any]:
+def axes_of(tensor: LazyTensor, grid: Grid) -> dict[str, Any]:
+    """What an index along the rows and the columns counts, and from where: fields of the ``Heatmap`` of *grid*.
+
+    Matrices side by side count anew, each; each row of a wrapped vector has the index of its first weight.
+    """
+    rows, columns = axis_names(tensor, grid)
+    if (stack := stacked(tensor.name, tensor.shape)) is not None:
+        if len(grid.marks) != stack.count:
+            return {"rows": rows, "columns": columns}
+        found: dict[str, Any] = {"rows": "row of each matrix", "columns": "column of each matrix"}
+        for axis, kept in enumerate(kept_places(stack.matrix)):
+            starts = sorted({mark.rects[0][axis] for mark in grid.marks})
+            found[("row_runs", "column_runs")[axis]] = tuple((start, kept) for start in starts)
+        return found
+    indices = _indices(tensor)
+    if is_vector(tensor.shape) and grid.shape[0] > 1:
+        firsts = indices.get("column_indices", range(tensor.size))[:: grid.shape[1] * grid.cell[1]]
+        names = tuple((row + 0.5, str(first)) for row, first in enumerate(firsts))
+        return {"rows": "index", "columns": columns, "row_indices": firsts, "row_names": names}
+    return {"rows": rows, "columns": columns, **indices}
+
+
+def _indices(tensor: LazyTensor) -> dict[str, Any]:
     """The indices that ``axis_names`` count, of a part of a tensor: fields of its ``Heatmap``."""
     ranges = () if tensor.taken is None else tensor.taken.ranges
     if not ranges or len(ranges) != tensor.ndim:

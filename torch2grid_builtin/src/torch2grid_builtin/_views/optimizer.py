@@ -30,7 +30,7 @@ from torch2grid_builtin._views.describing import (
     placed_name,
     source_name,
 )
-from torch2grid_builtin._views.layers import axis_indices, axis_names
+from torch2grid_builtin._views.layers import axes_of
 from torch2grid_builtin._views.matrices import matrix_of
 from torch2grid_core import Checkpoint, Grid, LazyTensor, Need, Page, Settings, View
 from torch2grid_core.measures import Distribution, NotFiniteCount, Of, Raster, Summary
@@ -76,18 +76,18 @@ class OptimizerView(View):
 
     def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         assert isinstance(tensor, JointTensor)
-        rows, columns = axis_names(tensor, results["grid"])
+        axes = axes_of(tensor, results["grid"])
         panels = []
         for member in _drawn(tensor):
             grid, title = _readable(member, results[f"grid {member}"])
-            panels.append(run.heatmap(grid, title=title, rows=rows, columns=columns, **axis_indices(tensor)))
+            panels.append(run.heatmap(grid, title=title, **axes))
         update, weight = results["update"], results["weight"]
         facts = []
         rule = _rule(tensor)
         if not isinstance(rule, UnknownUpdate):
             grid = replace(results["grid"], quantity="update")
             title = f"last update, {rule.formula}"
-            panels.append(run.heatmap(grid, title=title, rows=rows, columns=columns, **axis_indices(tensor)))
+            panels.append(run.heatmap(grid, title=title, **axes))
             facts.append(f"‖update‖ {figure_text(norm_of(update))}")
             if weight is not None and norm_of(weight):
                 facts.append(f"‖update‖/‖w‖ {figure_text(norm_of(update) / norm_of(weight), '.2e')}")

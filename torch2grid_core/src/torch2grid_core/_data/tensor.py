@@ -64,7 +64,8 @@ class LazyTensor:
     taken: Taken | None = None
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {visible(self.name, 200)!r}: {shape_text(self.shape)} {self.dtype.name}>"
+        part, whole = ("", "") if self.taken is None else (str(self.taken), f" of {shape_text(self.taken.shape)}")
+        return f"<{type(self).__name__} {visible(self.name, 200)!r}{part}: {shape_text(self.shape)}{whole} {self.dtype.name}>"
 
     @property
     def size(self) -> int:

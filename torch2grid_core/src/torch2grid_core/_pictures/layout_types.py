@@ -8,11 +8,13 @@ from typing import Any
 from torch2grid_core._guard import describe_value
 from torch2grid_core._pictures.blocks import Block, Curve, Region
 
+_WHOLE = (int, Integral)  # the first is what they are, and is found at once
+
 
 def check_types(layout: Any) -> None:
     """Raise ``ValueError`` for a field of another type: numpy would say so, and not of what."""
     for what, value in (("rows", layout.rows), ("columns", layout.columns)):
-        if not isinstance(value, Integral):
+        if not isinstance(value, _WHOLE):
             raise ValueError(f"the {what} of a layout are {describe_value(value)}, not a whole number")
     if not _are_whole(layout.cell, 2):
         raise ValueError(f"the cell of a layout is {_shown(layout.cell)}, not two whole numbers: (rows, columns)")
@@ -28,7 +30,7 @@ def check_types(layout: Any) -> None:
     for block in layout.blocks:
         numbers = [block.start, block.row, block.column] if isinstance(block, Block) else [block.start, block.size]
         numbers += [] if isinstance(block, Block) else [block.first, block.step]
-        if not all(isinstance(each, Integral) for each in numbers):
+        if not all(isinstance(each, _WHOLE) for each in numbers):
             raise ValueError(f"a {type(block).__name__.lower()} of {block.tensor!r} has {_shown(numbers)} for whole numbers")
         if isinstance(block, Block) and id(block.dims) not in known:
             known.add(id(block.dims))
@@ -38,7 +40,7 @@ def check_types(layout: Any) -> None:
 
 
 def _are_whole(values: Any, count: int) -> bool:
-    return isinstance(values, tuple) and len(values) == count and all(isinstance(each, Integral) for each in values)
+    return isinstance(values, tuple) and len(values) == count and all(isinstance(each, _WHOLE) for each in values)
 
 
 def _shown(value: Any) -> str:

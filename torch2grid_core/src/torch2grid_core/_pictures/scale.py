@@ -15,6 +15,8 @@ from torch2grid_core._pictures.grid import Grid
 
 _ROUNDING = 1e-6  # a value so much below 0, in units of the largest, is 0 that was calculated
 _LARGEST = float(np.finfo(np.float32).max)
+# A cell of the largest number stands for all beyond it: no limit has it.
+_BELOW = float(np.nextafter(np.float32(_LARGEST), np.float32(0)))
 
 
 @dataclass(frozen=True)
@@ -136,13 +138,16 @@ class DrawnCells(Protocol):
 
 
 def limits_of(cells: DrawnCells, kind: ScaleKind, clip: float) -> tuple[float, float]:
-    """The limits (low, high), low < high, that ``color_scale`` gives *cells*, of which there is one at least."""
+    """The limits (low, high), low < high, that ``color_scale`` gives *cells*, of which there is one at least.
+
+    Numbers beyond float32 are cells of its largest number: they are beyond the limits, since nothing is known of their place.
+    """
     least, most = cells.min, cells.max
     if kind == "auto":
         kind = "symmetric" if least < -_ROUNDING * most else "minmax"
     if kind != "minmax":
         high = cells.size_quantile(clip) or max(abs(least), abs(most)) or 1.0
-        return -high, high
+        return -min(high, _BELOW), min(high, _BELOW)
     low, high = cells.quantile(1 - clip), cells.quantile(clip)
     if least >= -_ROUNDING * most and low < 0.5 * high:
         low = min(least, 0.0)
@@ -150,8 +155,8 @@ def limits_of(cells: DrawnCells, kind: ScaleKind, clip: float) -> tuple[float, f
         low, high = least, most
     if not low < high:
         margin = abs(low) * 0.5 or 1.0
-        low, high = max(low - margin, -_LARGEST), min(high + margin, _LARGEST)
-    return low, high
+        low, high = low - margin, high + margin
+    return max(low, -_BELOW), min(high, _BELOW)
 
 
 class _Drawn:

@@ -16,6 +16,7 @@ import numpy as np
 
 from torch2grid_builtin._renderers import forms
 from torch2grid_builtin._renderers.html.budget import LEAST, Costs, Wanted, allotted
+from torch2grid_builtin._renderers.places import stretches
 from torch2grid_builtin._renderers.series import shared_names
 from torch2grid_builtin._renderers.titles import titles
 from torch2grid_builtin._viewer.bundle import bundled, modules
@@ -123,10 +124,10 @@ def _heatmap(panel: Heatmap, style: Style, tensors: Tensors, cells: int | None) 
         "kind": "heatmap",
         "shape": grid.shape,
         "cell": grid.cell,
-        "rows": "" if panel.row_runs else visible(panel.rows),  # one scale along a side counts nothing where it begins anew
-        "columns": "" if panel.column_runs else visible(panel.columns),
-        "row_indices": _indices(panel.row_indices),
-        "column_indices": _indices(panel.column_indices),
+        "rows": visible(panel.rows),
+        "columns": visible(panel.columns),
+        "row_runs": _runs(panel, 0, grid),
+        "column_runs": _runs(panel, 1, grid),
         "what": grid.cell_text(),
         "label": "" if lowered else visible(panel.label),
         "reduce": grid.reduce,
@@ -308,8 +309,11 @@ def _plain_panel(panel: Any) -> dict[str, Any]:
     return _table(panel.as_table())
 
 
-def _indices(indices: range | None) -> list[int] | None:
-    return None if indices is None else [indices.start, indices.step]
+def _runs(panel: Heatmap, axis: int, grid: Grid) -> list[list[float]]:
+    """``[first cell, first index, step, weights]`` of each stretch along a side of *grid*, to which the panel's was lowered."""
+    fewer = panel.grid.cell[axis] / grid.cell[axis]
+    runs = stretches(panel, axis)
+    return [[start * fewer, indices.start, indices.step, len(indices)] for start, indices in runs]
 
 
 def _edges(edges: Array) -> Any:

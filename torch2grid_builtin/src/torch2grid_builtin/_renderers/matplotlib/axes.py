@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import cycle, product
 from typing import Any
 
@@ -13,16 +14,26 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.font_manager import FontProperties
-from matplotlib.ticker import Formatter, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import Formatter, NullFormatter, NullLocator
 
-from torch2grid_builtin._renderers.matplotlib.canvas import CURVES, LINE, LOST, MARK, SERIES, series_colors
+from torch2grid_builtin._renderers.matplotlib.canvas import CURVES, INK, LINE, LOST, MARK, SERIES, series_colors
 from torch2grid_builtin._renderers.matplotlib.heatmap import Legend, rgb
 from torch2grid_builtin._renderers.matplotlib.page import draw_page
 from torch2grid_builtin._renderers.matplotlib.paint import paint_page
-from torch2grid_builtin._renderers.matplotlib.regions import region_borders
-from torch2grid_builtin._renderers.matplotlib.room import CLOSE, SMALLEST, BentLocator, fill_cell, keep_apart, set_title
+from torch2grid_builtin._renderers.matplotlib.regions import mark_text, region_borders
+from torch2grid_builtin._renderers.matplotlib.room import (
+    CLOSE,
+    SMALLEST,
+    BentLocator,
+    fill_cell,
+    keep_apart,
+    room_above,
+    set_title,
+)
 from torch2grid_builtin._renderers.matplotlib.text import wrap
+from torch2grid_builtin._renderers.matplotlib.ticks import IndexFormatter, IndexLocator, cell_at, coordinate
 from torch2grid_builtin._renderers.numbers import number, numbers, outline, over_bars
+from torch2grid_builtin._renderers.places import first_index
 from torch2grid_builtin._renderers.titles import inside, modules_of, titles
 from torch2grid_core import Grid, Page, Style, UsageError
 from torch2grid_core.grids import ColorScale, color_scale, colormap, default_map, signals
@@ -42,6 +53,8 @@ _OUTLINE = 0.4  # points of a line between regions
 _TITLE_LINES = 2  # of a page's title: a longer one is left to the page
 _POINTS = 6  # of the name of a region
 _SHORTEST = 7  # sizes of its text that a line beside a colour bar has room for, at least
+_GROUND = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5}  # of a text over cells
+_DOTTED = 4  # pixels of a marked part, at 100 a inch, below which it has no line
 _ROOM = 0.01  # share of the cells from which a region has room for its name
 
 
@@ -73,25 +86,26 @@ def _new(page: Page) -> Axes:
 
 
 def _page(page: Page, ax: Axes, map: str | None) -> None:
-    whole = ax.get_window_extent()
+    whole = ax.get_window_extent().frozen()  # a title may be as wide as the place, where a matrix is narrower
     if len(page.panels) == 1:
         panel = page.panels[0]
         _panel(panel, ax, map)
         text = ": ".join(filter(None, (page.title, getattr(panel, "title", ""))))
-        set_title(ax, text, whole.width, ("medium", "small", "x-small"), _TITLE_LINES + 1)
         ax.apply_aspect()
+        set_title(ax, text, whole.width, ("medium", "small", "x-small"), _TITLE_LINES + 1, room_above(ax))
         _inside(panel, ax)
         keep_apart(ax)
         return
     ax.set_axis_off()
     if len(page.panels) > _MANY:
         canvas = draw_page(page, Style(colormap=map))
-        ax.imshow(paint_page(canvas.width, canvas.height, canvas.shapes), interpolation="antialiased")
+        ax.imshow(paint_page(canvas.width, canvas.height, canvas.shapes), interpolation="antialiased").set_mouseover(False)
+        ax.format_coord = _OfPanels(ax, ())  # type: ignore[method-assign]
         return
-    sizes = ("medium", "small")
-    set_title(ax, page.title, whole.width, sizes, _TITLE_LINES)
+    sizes, above = ("medium", "small", "x-small"), room_above(ax)
+    set_title(ax, page.title, whole.width, sizes, _TITLE_LINES, above)
     if "…" in ax.get_title() and "…" not in page.title:
-        set_title(ax, page.title.partition(" · ")[0], whole.width, sizes, _TITLE_LINES)
+        set_title(ax, page.title.partition(" · ")[0], whole.width, sizes, _TITLE_LINES, above)
     places, inners = _places(page, whole.width / whole.height), list[Axes]()
     for panel, cell in zip(page.panels, places, strict=False):
         left, bottom, width, height = cell
@@ -111,6 +125,9 @@ def _page(page: Page, ax: Axes, map: str | None) -> None:
             fill_cell(inner, ax, cell)
             _break_texts_beside(inner)
         _inside(panel, inner)
+        if isinstance(panel, Bar):  # which says now how many bars there are
+            fill_cell(inner, ax, cell)
+    ax.format_coord = _OfPanels(ax, inners)  # type: ignore[method-assign]
     keep_apart(ax)
 
 
@@ -124,6 +141,8 @@ def _inside(panel: Any, ax: Axes) -> None:
                 image.set_interpolation_stage("data")  # what is NaN, or beyond the limits, keeps its colour
         if panel.grid.values.size and (panel.boundaries or panel.labels):
             _regions(panel, ax)
+        if panel.grid.marks:
+            _marks(panel, ax)
     elif isinstance(panel, Bar):
         _largest_bars(panel, ax)
     elif not isinstance(panel, tuple(_DRAWN)):
@@ -260,30 +279,76 @@ def _heatmap(panel: Heatmap, ax: Axes, map: str | None) -> None:
     )
     rows, columns = grid.shape
     high, wide = grid.cell
-    extent = (-0.5, columns * wide - 0.5, rows * high - 0.5, -0.5)  # ticks are indices of weights
+    down, across = partial(coordinate, panel, 0), partial(coordinate, panel, 1)
+    extent = (across(0), across(columns), down(rows), down(0))
     longer, shorter = max(rows * high, columns * wide), min(rows * high, columns * wide)
     tabular = bool(panel.row_names and panel.column_names)  # of figures, each cell one of them, not of weights
-    aspect: Any = "auto" if longer > _SLENDER * shorter or tabular else "equal"
+    square = abs((across(columns) - across(0)) / (columns * wide) / ((down(rows) - down(0)) / (rows * high)))
+    aspect: Any = "auto" if longer > _SLENDER * shorter or tabular else square
     values = np.ma.masked_invalid(grid.values)
-    ax.imshow(values, cmap=table, norm=_Scale(scale), extent=extent, aspect=aspect, interpolation="nearest")
+    image = ax.imshow(values, cmap=table, norm=_Scale(scale), extent=extent, aspect=aspect, interpolation="nearest")
+    image.set_mouseover(False)  # what the axes say has the number
+    ax.format_coord = _OfCells(panel)  # type: ignore[method-assign]
     if (grid.counts == 0).any():
         cover = np.zeros((rows, columns, 4))
         cover[grid.counts == 0] = (*rgb(marks.empty), 1)
-        ax.imshow(cover, extent=extent, aspect=aspect, interpolation="nearest")
+        ax.imshow(cover, extent=extent, aspect=aspect, interpolation="nearest").set_mouseover(False)
     _labels(ax, panel.columns, panel.rows)
-    for line in (ax.xaxis, ax.yaxis):
-        line.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
+    for side, line in enumerate((ax.yaxis, ax.xaxis)):
+        line.set_major_locator(IndexLocator(panel, side))
+        line.set_major_formatter(IndexFormatter(panel, side))
     if panel.row_names:
         places, names = zip(*panel.ranked_row_names, strict=True)
-        ax.set_yticks([place * high - 0.5 for place in places])
+        ax.set_yticks([down(place) for place in places])
         ax.set_yticklabels([visible(name, _NAME) for name in names], parse_math=False)
     elif not panel.rows:
         ax.set_yticks([])
     if panel.column_names:
-        _names(ax.xaxis, [place * wide - 0.5 for place, _ in panel.column_names], [name for _, name in panel.column_names])
+        _names(ax.xaxis, [across(place) for place, _ in panel.column_names], [name for _, name in panel.column_names])
         ax.tick_params(axis="x", rotation=90)
     elif not panel.columns:
         ax.set_xticks([])
+
+
+class _OfCells:
+    """What matplotlib says of the place of the pointer in the axes of *panel*: row and column of the cell, and its number."""
+
+    def __init__(self, panel: Heatmap) -> None:
+        self.panel = panel
+
+    def __call__(self, x: float, y: float) -> str:
+        panel, grid = self.panel, self.panel.grid
+        place = math.floor(cell_at(panel, 0, y)), math.floor(cell_at(panel, 1, x))
+        if not all(0 <= own < length for own, length in zip(place, grid.shape, strict=True)):
+            return ""
+        owners = (each.name for each in grid.regions for rect in each.rects if _holds(rect, place))
+        facts = [] if panel.rows or panel.row_names else [visible(name, _NAME) for name in owners]
+        sides = ((panel.rows, panel.row_names), (panel.columns, panel.column_names))
+        for side, (what, names) in enumerate(sides):
+            name = next((text for at, text in names if math.floor(at) == place[side]), "")
+            if not name and what and (weight := first_index(panel, side, place[side])) is not None:
+                name = str(weight)
+            facts.append(f"{what.partition(' (')[0]} {visible(name, _NAME)}".strip() if name else "")
+        value = number(float(grid.values[place])) if grid.counts[place] else "no weight"
+        return f"{', '.join(filter(None, facts))}: {value}".removeprefix(": ")
+
+
+def _holds(rect: tuple[int, int, int, int], place: tuple[int, int]) -> bool:
+    return rect[0] <= place[0] < rect[0] + rect[2] and rect[1] <= place[1] < rect[1] + rect[3]
+
+
+class _OfPanels:
+    """The same of the panels in *ax*, which are no axes of the figure's own."""
+
+    def __init__(self, ax: Axes, inners: Sequence[Axes]) -> None:
+        self.ax, self.inners = ax, inners
+
+    def __call__(self, x: float, y: float) -> str:
+        place = self.ax.transData.transform((x, y))
+        for inner in self.inners:
+            if inner.axison and inner.bbox.contains(*place):
+                return str(inner.format_coord(*inner.transData.inverted().transform(place)))
+        return ""
 
 
 def _color_bar(panel: Heatmap, ax: Axes, map: str | None) -> None:
@@ -313,15 +378,14 @@ def _break_texts_beside(ax: Axes) -> None:
 
 def _regions(panel: Heatmap, ax: Axes) -> None:
     """Outlines of the regions, as pictures have them, and the names of the largest."""
-    high, wide = panel.grid.cell
+    down, across = partial(coordinate, panel, 0), partial(coordinate, panel, 1)
     if panel.boundaries:
         box, zoom = ax.get_window_extent(), 100 / ax.figure.dpi
         rows, columns = panel.grid.shape
         level, upright = region_borders(panel.grid, (zoom * box.height / rows, zoom * box.width / columns))
-        lines = [[(first * wide, row * high), ((first + long) * wide, row * high)] for row, first, long in level.tolist()]
-        lines += [[(at * wide, first * high), (at * wide, (first + long) * high)] for at, first, long in upright.tolist()]
-        ends = [np.asarray(line, np.float64) - 0.5 for line in lines]
-        ax.add_collection(LineCollection(ends, colors="#000000", linewidths=_OUTLINE), autolim=False)
+        lines = [[(across(first), down(row)), (across(first + long), down(row))] for row, first, long in level.tolist()]
+        lines += [[(across(at), down(first)), (across(at), down(first + long))] for at, first, long in upright.tolist()]
+        ax.add_collection(LineCollection(lines, colors="#000000", linewidths=_OUTLINE), autolim=False)
     if panel.labels:
         _region_names(panel, ax)
 
@@ -329,7 +393,7 @@ def _regions(panel: Heatmap, ax: Axes) -> None:
 def _region_names(panel: Heatmap, ax: Axes) -> None:
     """The grid's labels, and each region's name once, on a light ground, where there is room for it in the axes as they are."""
     grid = panel.grid
-    (high, wide), (rows, columns) = grid.cell, grid.shape
+    rows, columns = grid.shape
     box = ax.get_window_extent()
     pixels = min(box.width / columns, box.height / rows)  # of a cell
     height = _POINTS * ax.figure.dpi / 72
@@ -347,9 +411,27 @@ def _region_names(panel: Heatmap, ax: Axes) -> None:
         shown = last if last.isdecimal() else next((text for text in (visible(name, _NAME), last) if len(text) <= room), "")
         if not shown or down * pixels < height:
             continue
-        place = left * wide - 0.5, top * high - 0.5
-        ground = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5}
-        ax.text(*place, shown, fontsize=_POINTS, va="top", clip_on=True, parse_math=False, bbox=ground)
+        place = coordinate(panel, 1, left), coordinate(panel, 0, top)
+        ax.text(*place, shown, fontsize=_POINTS, va="top", clip_on=True, parse_math=False, bbox=_GROUND)
+
+
+def _marks(panel: Heatmap, ax: Axes) -> None:
+    """A dotted line where each marked part of a tensor begins, and its text where there is room for it."""
+    rows, columns = panel.grid.shape
+    box, zoom = ax.get_window_extent(), 100 / ax.figure.dpi
+    lines: list[Any] = []
+    for mark in panel.grid.marks:
+        for place, (row, column, height, width) in enumerate(mark.rects):
+            wide, high = width * box.width / columns, height * box.height / rows
+            left, right = coordinate(panel, 1, column), coordinate(panel, 1, column + width)
+            top, bottom = coordinate(panel, 0, row), coordinate(panel, 0, row + height)
+            if min(wide, high) * zoom < _DOTTED:
+                continue
+            lines += [[(left, top), (right, top)], [(left, top), (left, bottom)]]
+            text = "" if place else mark_text(mark.name, wide, high, _POINTS * ax.figure.dpi / 72)
+            if text:
+                ax.text(left, top, text, fontsize=_POINTS, va="top", clip_on=True, parse_math=False, bbox=_GROUND)
+    ax.add_collection(LineCollection(lines, colors=INK, linewidths=_OUTLINE, linestyles="dotted"), autolim=False)
 
 
 def _image(panel: Image, ax: Axes) -> None:
@@ -475,15 +557,23 @@ def _bar(panel: Bar, ax: Axes) -> None:
 
 
 def _largest_bars(panel: Bar, ax: Axes) -> None:
-    """Where bars are sorted and not all of their names have room: the first ones alone, and how many these are."""
-    sizes, count = np.abs(panel.values), len(panel.labels)
-    box = ax.get_window_extent()
-    room = max(int(box.height * 72 / ax.figure.dpi / (SMALLEST * CLOSE)), 1)
-    if room >= count or panel.flags or not (np.diff(sizes) <= 0).all():
+    """Where not all names of bars have room: the largest bars alone, in their order, and how many these are of how many."""
+    count, line = len(panel.labels), SMALLEST * CLOSE * ax.figure.dpi / 72
+    high = ax.get_window_extent().height
+    if high >= count * line:
         return
-    ax.set_yticks(ax.get_yticks()[:room], labels=[each.get_text() for each in ax.get_yticklabels()[:room]], parse_math=False)
-    ax.set_ylim(room - 0.5, -0.5)
-    ax.set_xlabel(f"{visible(panel.ylabel)} (the first {room} of {count})".lstrip(), parse_math=False)
+    room = max(int((high - line) / line), 1)  # what is written under the bars may take another line
+    sizes = np.abs(panel.values)
+    sizes[[place for place in range(count) if place in panel.flags or np.isnan(sizes[place])]] = np.inf
+    kept = sorted(np.argsort(-sizes, kind="stable")[:room].tolist())
+    for container in [*ax.containers]:
+        container.remove()
+    values = panel.values[kept]
+    ax.barh(np.arange(len(kept)), np.where(np.isfinite(values), values, 0), color="#4a80aa")
+    flags = {place: panel.flags[own] for place, own in enumerate(kept) if own in panel.flags}
+    _names(ax.yaxis, np.arange(len(kept)), [panel.labels[own] for own in kept], flags)
+    ax.set_ylim(len(kept) - 0.5, -0.5)
+    ax.set_xlabel(f"{visible(panel.ylabel)} (the {room} largest of {count})".lstrip(), parse_math=False)
 
 
 def _boxes(panel: Boxes, ax: Axes) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from torch2grid_builtin._renderers.matplotlib.canvas import FAINT, INK, LINE, MARK, MUTED, RULE, Canvas
-from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Sizes, index_ticks
+from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Sizes
 from torch2grid_builtin._renderers.matplotlib.regions import (
     BandLabels,
     are_bands,
@@ -20,6 +20,7 @@ from torch2grid_builtin._renderers.matplotlib.regions import (
     without_name,
 )
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
+from torch2grid_builtin._renderers.matplotlib.ticks import index_ticks
 from torch2grid_builtin._renderers.numbers import number, numbers, percent
 from torch2grid_core import Grid, Style
 from torch2grid_core.grids import ColorScale, Signals, colormap, default_map, paint, signals
@@ -69,9 +70,9 @@ class HeatmapDrawing(Drawing):
         sizes = sizes if panel.column_names else sizes.beside(max(self.high, self.wide))
         self.panel, self.sizes, self.style = panel, sizes, style
         size = sizes.text
-        self.row_ticks = self._row_ticks(rows)
+        self.row_ticks = self._row_ticks()
         numbered = panel.columns and not panel.column_names
-        self.column_ticks = self._column_ticks(columns) if numbered else []
+        self.column_ticks = index_ticks(panel, 1, self.factor[1], size) if numbered else []
         self.column_names = ColumnNames(panel, self.factor[1], size)
         self.bands = None
         if panel.labels and not panel.rows and are_bands(grid):
@@ -102,9 +103,9 @@ class HeatmapDrawing(Drawing):
             self.height += 14 + self.bar.height
         self.height += round(len(self.lines) * size * LINE) + 8 if self.lines else 0
 
-    def _row_ticks(self, rows: int) -> list[tuple[float, str]]:
+    def _row_ticks(self) -> list[tuple[float, str]]:
         """Places in cells and their texts: given names as far as there is room, else indices of weights."""
-        panel, size, step = self.panel, self.sizes.text, self.panel.grid.cell[0]
+        panel, size = self.panel, self.sizes.text
         if panel.row_names:
             kept: list[tuple[float, str]] = []
             for place, text in panel.ranked_row_names:
@@ -113,18 +114,7 @@ class HeatmapDrawing(Drawing):
             return kept
         if not panel.rows:
             return []
-        if panel.row_runs:
-            return _ticks_of_runs(panel.row_runs, step, self.factor[0], 34 * size / 12, size * LINE)
-        ticks = index_ticks(rows * step, self.high, (34 if self.high < 200 else 46) * size / 12)
-        return [((tick + 0.5) / step, str(panel.row_index(tick))) for tick in ticks]
-
-    def _column_ticks(self, columns: int) -> list[tuple[float, str]]:
-        """Places in cells and the indices of weights there."""
-        panel, step, apart = self.panel, self.panel.grid.cell[1], 64 * self.sizes.text / 12
-        if panel.column_runs:
-            return _ticks_of_runs(panel.column_runs, step, self.factor[1], apart, 0.6 * apart)
-        ticks = index_ticks(columns * step, self.wide, apart)
-        return [((tick + 0.5) / step, str(panel.column_index(tick))) for tick in ticks]
+        return [(place, str(index)) for place, index in index_ticks(panel, 0, self.factor[0], size)]
 
     def _notes(self) -> list[str]:
         notes, panel = [], self.panel
@@ -173,33 +163,16 @@ class HeatmapDrawing(Drawing):
             if text_width(literal(label), size) > room:
                 label = label.partition(" (")[0]  # what is explained matters more than how
             canvas.text(left, y + self.high / 2, fit(label, room, size), size, INK, ha="center", va="top", upright=True)
-        for place, text in self.column_ticks:
+        for place, index in self.column_ticks:
             at = x + place * self.factor[1]
             canvas.rule(math.floor(at), y + self.high + 1, math.floor(at), y + self.high + 5, RULE)
-            canvas.text(at, y + self.high + 7, text, size, MUTED, ha="center", va="top")
+            canvas.text(at, y + self.high + 7, str(index), size, MUTED, ha="center", va="top")
         self.column_names.draw(canvas, x, y + self.high, self.factor[1])
         if panel.columns:
             room = self.width - self.before
             label = fit(panel.columns, room, size)
             middle = x + max(self.wide, min(text_width(label, size), room)) / 2
             canvas.text(middle, y + self.high + self.below - 1 - size * LINE, label, size, INK, ha="center", va="top")
-
-
-def _ticks_of_runs(
-    runs: Sequence[tuple[int, range]], step: int, pixels: int, apart: float, room: float
-) -> list[tuple[float, str]]:
-    """Places in cells and indices of stretches that count anew; a tick has *room* pixels before the next stretch begins.
-
-    step: weights a cell. pixels: of a cell. A stretch that has room for one tick alone has none: a 0 at each says nothing.
-    """
-    found = []
-    for start, indices in runs:
-        long = -(-len(indices) // step) * pixels
-        ticks = index_ticks(len(indices), long, apart)
-        kept = [tick for tick in ticks if not tick or long - (tick + 0.5) / step * pixels >= room]
-        if len(kept) > 1 or len(runs) == 1 or len(indices) == 1:
-            found += [(start + (tick + 0.5) / step, str(indices[tick])) for tick in kept]
-    return found
 
 
 class ColumnNames:
@@ -348,21 +321,19 @@ class Marginals:
 
     def _name_columns(self, canvas: Canvas, marginal: Marginal, left: int, bottom: int, thick: int) -> None:
         """Above the bars."""
-        taken: list[tuple[float, float]] = []
-        for place, text in marginal.names:
-            half = text_width(literal(text), self.size) / 2 + 3
-            at = _free(left + place * thick, half, taken, left - half, left + len(marginal.values) * thick + half)
-            if at is not None:
-                canvas.text(at, bottom, literal(text), self.size, MARK, ha="center")
+        wanted = [(left + place * thick, text_width(literal(text), self.size) / 2 + 3) for place, text in marginal.names]
+        out = max((half for _, half in wanted), default=0.0)
+        middles = in_order(wanted, left - out, left + len(marginal.values) * thick + out)
+        for at, (_, text) in zip(middles, marginal.names, strict=False):
+            canvas.text(at, bottom, literal(text), self.size, MARK, ha="center")
 
     def _name_rows(self, canvas: Canvas, marginal: Marginal, left: int, top: int, thick: int) -> None:
         """Beside the bars."""
-        taken: list[tuple[float, float]] = []
-        for place, text in marginal.names:
-            half = self.line / 2
-            at = _free(top + place * thick, half, taken, top - half, top + len(marginal.values) * thick + half)
-            if at is not None:
-                canvas.text(left, at, literal(text), self.size, MARK, va="middle")
+        half = self.line / 2
+        wanted = [(top + place * thick, half) for place, _ in marginal.names]
+        middles = in_order(wanted, top - half, top + len(marginal.values) * thick + half)
+        for at, (_, text) in zip(middles, marginal.names, strict=False):
+            canvas.text(left, at, literal(text), self.size, MARK, va="middle")
 
     def _bars(self, canvas: Canvas, marginal: Marginal, left: int, top: int, thick: int, *, upright: bool) -> None:
         """One outline for all bars. left, top: where the first begins; upright: bars of columns, else of rows."""
@@ -387,15 +358,25 @@ class Marginals:
             canvas.rects(np.stack([left * one, top + ill, self.long * one, thick * one], axis=1), self.lost)
 
 
-def _free(at: float, half: float, taken: list[tuple[float, float]], low: float, high: float) -> float | None:
-    """The middle nearest to *at* of a free stretch of 2·*half* pixels between *low* and *high*, which is *taken* then."""
-    edges = [edge for start, stop in taken for edge in (start - half, stop + half)]
-    for middle in sorted([min(max(at, low + half), high - half), *edges], key=lambda each: abs(each - at)):
-        inside = low <= middle - half and middle + half <= high
-        if inside and all(middle + half <= start or middle - half >= stop for start, stop in taken):
-            taken.append((middle - half, middle + half))
-            return middle
-    return None
+def in_order(wanted: Sequence[tuple[float, float]], low: float, high: float) -> list[float]:
+    """Middles of texts between *low* and *high* that do not meet, near the places *wanted* and in the order of these.
+
+    wanted: (middle, half of the length) of each, the most important first. Where not all have room, the last have none.
+    """
+    count = len(wanted)
+    while count and sum(2 * half for _, half in wanted[:count]) > high - low:
+        count -= 1
+    ranks = sorted(range(count), key=lambda rank: wanted[rank][0])
+    starts = list(itertools.accumulate((2 * wanted[rank][1] for rank in ranks), initial=0.0))  # were all close together
+    groups: list[list[float]] = []  # how far each is from there, at best; those that would meet have one distance
+    for rank, start in zip(ranks, starts, strict=False):
+        middle, half = wanted[rank]
+        groups.append([middle - half - start])
+        while len(groups) > 1 and math.fsum(groups[-2]) / len(groups[-2]) > math.fsum(groups[-1]) / len(groups[-1]):
+            groups[-2:] = [groups[-2] + groups[-1]]
+    moved = [min(max(math.fsum(group) / len(group), low), high - starts[-1]) for group in groups for _ in group]
+    found = dict(zip(ranks, (by + start for by, start in zip(moved, starts, strict=False)), strict=True))
+    return [found[rank] + wanted[rank][1] for rank in range(count)]
 
 
 def _largest(marginal: Marginal) -> float:
@@ -459,7 +440,7 @@ class Legend:
         if self.of_logarithms and (found := _powers(self.scale.low, self.scale.high)):
             return found
         values = self.scale.value(np.array(_SHARES))
-        values[np.abs(values) < 1e-9 * np.abs(values).max()] = 0.0  # what rounding leaves of 0
+        values[np.abs(np.array(_SHARES) - self.scale.fraction(np.zeros(1))) < 1e-9] = 0.0  # what rounding leaves of 0
         return list(zip(_SHARES, numbers(values.tolist()), strict=True))
 
     @property

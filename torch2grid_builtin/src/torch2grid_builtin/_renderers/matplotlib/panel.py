@@ -95,16 +95,6 @@ def nice_ticks(low: float, high: float, count: int) -> list[float]:
     return [float(f"{index * step:.12g}") for index in range(first, last + 1)]
 
 
-def index_ticks(length: int, pixels: float, apart: float = 46) -> list[int]:
-    """Round whole numbers in 0 … *length* − 1, at least *apart* pixels from each other."""
-    if length <= 1:
-        return [0] if length else []
-    least = apart * length / max(pixels, 1)
-    power = 10 ** max(math.floor(math.log10(max(least, 1))), 0)
-    step = next((power * each for each in (1, 2, 5, 10) if power * each >= least), power * 10)
-    return list(range(0, length, int(step)))
-
-
 @dataclass(frozen=True)
 class Scale:
     """Values *low* … *high* onto pixels *start* … *stop*; logarithmic where *log*, both limits positive then.

@@ -33,6 +33,7 @@ _SQUEEZED = ((1.0, 0.2), (0.85, 0.25), (0.75, 0.3))  # of the size of a text, an
 _LETTER = 0.35  # by that of a part of a fused projection: Q, K and V need little, and one alone says nothing
 _MARKED, _BEGINS = 0.2, 0.45  # and of a part's, under its text, and where it is low: a band says at which row it begins
 _NAMED = 0.95  # and of a matrix of one layer, whose name stands nowhere else
+_AROUND = 4  # pixels of light ground left and right of a mark's text
 _SMALLEST, _PIXELS = 0.7, 8.0  # of the size of a text, in low boxes, and pixels of one that may be smaller still
 _PIECES = 8  # rectangles of a region above which one across several may be far larger than each
 _TILE = 64  # pixels a side of the tiles by which texts are found
@@ -285,12 +286,16 @@ def draw_marks(
     factor: tuple[int, int],
     size: float,
     written: Sequence[_Box] = (),
+    short: bool = False,
 ) -> None:
     """A dotted line where each marked part of a tensor begins, and its text in its upper left corner where there is room.
+
+    short: always the number alone of those that are counted, and on little ground: small pictures are soon covered.
 
     written: rectangles of pixels under other texts. A mark's stands beside or below those, never over one.
     """
     high, wide = factor
+    pad = 2 if short else _AROUND
     taken = _Written(written)
     names = {region.rects[0][:2]: region.name.split(".") for region in grid.regions if region.rects and grid.marks}
     for mark in grid.marks:
@@ -310,11 +315,8 @@ def draw_marks(
                     continue  # it has its name already
             else:
                 share = _LETTER if len(mark.name) == 1 else _BEGINS if down < 3 * size * LINE else _MARKED
-            choices = [literal(mark.name)]
-            word, _, number = mark.name.partition(" ")
-            if word in ("expert", "matrix", "row"):  # a number alone is taken for a row's, not for a column's
-                choices.append(literal(number))
-            texts = list(_texts_that_fit(choices, _as_low(size, down), across, down, share))
+            choices = _shortened(mark.name)[-1:] if short else _shortened(mark.name)
+            texts = list(_texts_that_fit(choices, _as_low(size, down), across, down, share, pad))
             beside = [(box[0] + box[2] + 1, None) for box in near] + [(None, box[1] + box[3] + 2) for box in near]
             for (at_x, at_y), (text, long, points) in product([(None, None), *beside], texts):
                 line = round(points * LINE)
@@ -324,8 +326,22 @@ def draw_marks(
                 if inside and _is_free(box, near):
                     taken.add(box)
                     canvas.rects([box], "white", alpha=0.82)
-                    canvas.text(box[0] + 4, box[1], text, points, INK, va="top")
+                    canvas.text(box[0] + pad, box[1], text, points, INK, va="top")
                     break
+
+
+def mark_text(name: str, across: float, down: float, size: float) -> str:
+    """What of a mark's text a part of so many pixels has room for, little of it under that; empty where it has none."""
+    share = _LETTER if len(name) == 1 else _MARKED
+    return next(
+        (text for text, _, points in _texts_that_fit(_shortened(name), size, across, down, share) if points == size), ""
+    )
+
+
+def _shortened(name: str) -> list[str]:
+    """The text of a mark, and where that says as much, its number alone, which is taken for a row's and not for a column's."""
+    word, _, number = name.partition(" ")
+    return [literal(name), literal(number)] if word in ("expert", "matrix", "row") else [literal(name)]
 
 
 class _Written:
@@ -353,13 +369,13 @@ class _Written:
 
 
 def _texts_that_fit(
-    choices: Sequence[str], size: float, across: float, down: float, share: float
+    choices: Sequence[str], size: float, across: float, down: float, share: float, pad: int = _AROUND
 ) -> Iterator[tuple[str, float, float]]:
     """Those of *choices* for which a part of so many pixels has room, with their pixels and the size of the text: the first
-    as they are, then all of them smaller."""
+    as they are, then all of them smaller. pad: pixels of light ground left and right of it."""
     for part, _ in _SQUEEZED:
         for text in choices:
-            long = text_width(text, part * size) + 8
+            long = text_width(text, part * size) + 2 * pad
             if long <= min(share * across * down / round(part * size * LINE), across - 1):
                 yield text, long, part * size
 

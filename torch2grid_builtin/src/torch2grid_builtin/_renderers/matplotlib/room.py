@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import AsinhLocator, FixedLocator, LogLocator, MaxNLocator
@@ -15,7 +16,8 @@ from matplotlib.transforms import Bbox
 
 from torch2grid_builtin._renderers.matplotlib.canvas import LOST
 from torch2grid_builtin._renderers.matplotlib.panel import Scale
-from torch2grid_builtin._renderers.matplotlib.text import fit, wrap
+from torch2grid_builtin._renderers.matplotlib.text import fit_each, text_width, wrap
+from torch2grid_builtin._renderers.matplotlib.ticks import IndexLocator
 from torch2grid_core.text import visible
 
 _PAD = 4  # pixels between a panel with its labels and its neighbours
@@ -25,19 +27,50 @@ _LEAST = 0.3  # of the length of its cell that a panel keeps, however long its l
 _LETTERS = 8  # of a name that is shortened, at least
 _APART = 34  # pixels between two ticks of an asinh axis, at least
 _TOUCH = 1.0  # pixels by which boxes of texts may overlap: they are wider than the letters
+_TITLE_LINE = 1.25  # from one line of a title to the next, in sizes of it
+_REACHES = 2.0  # pixels by which a text may reach out of the figure: its box is wider than the letters
 _COVERS = 0.4  # of its axes that a legend may cover
 
 
-def set_title(ax: Axes, text: str, room: float, sizes: Sequence[str], lines: int) -> None:
-    """The title in the first of *sizes* in which it fits *room* pixels on so many lines, else in the last, fitted."""
+def set_title(ax: Axes, text: str, room: float, sizes: Sequence[str], lines: int, above: float = math.inf) -> None:
+    """The title in the first of *sizes* in which it fits *room* pixels on so many lines, else in the last, fitted.
+
+    above: pixels over the axes; where not even a line of the last size has room there, there is no title.
+    """
+    shown, pad = visible(text, 2000), rcParams["axes.titlepad"] * ax.figure.dpi / 72
+    found, size = [""], sizes[-1]
     for size in sizes:
         pixels = FontProperties(size=size).get_size_in_points() * ax.figure.dpi / 72
-        found = wrap(visible(text, 2000), room, pixels, lines=100)
-        if len(found) <= lines:
-            break
-    else:
-        found = wrap(visible(text, 2000), room, pixels, lines=lines)
+        most = int(min(lines, max(above - pad, 0) / (_TITLE_LINE * pixels)))
+        if most:
+            found = wrap(shown, room, pixels, lines=100)
+            if len(found) <= most:
+                break
+            found = wrap(shown, room, pixels, lines=most)
     ax.set_title("\n".join(found), parse_math=False, fontsize=size)
+
+
+def room_above(ax: Axes) -> float:
+    """Pixels from *ax* up to the edge of the figure, or to other axes with their texts; infinite where a layout makes room.
+
+    Under the texts of others there is at least a line: they can be moved, and a title that is not there cannot.
+    """
+    figure = ax.figure
+    if _makes_room(figure):
+        return math.inf
+    own = ax.get_window_extent()
+    others = [
+        each for each in figure.axes if each is not ax and each.get_visible() and each.get_window_extent().y0 >= own.y1 - 1
+    ]
+    boxes = (box for each in others if (box := each.get_tightbbox()) is not None and box.x0 < own.x1 and box.x1 > own.x0)
+    line = (rcParams["axes.titlepad"] + _TITLE_LINE * FontProperties(size="x-small").get_size_in_points()) * figure.dpi / 72
+    beside = min((box.y0 - own.y1 for box in boxes), default=math.inf)
+    return float(min(figure.bbox.y1 - own.y1, max(beside, line + 1)))
+
+
+def _makes_room(figure: Any) -> bool:
+    """True where the figure moves its axes so that their texts have room."""
+    return figure.get_layout_engine() is not None
 
 
 class Place:
@@ -69,6 +102,9 @@ def fill_cell(inner: Axes, ax: Axes, cell: tuple[float, float, float, float]) ->
     ticks are shortened, then the ticks have none, and at last it has no title.
     """
     place = Bbox.from_bounds(*cell).transformed(ax.transAxes)
+    for line, length in ((inner.xaxis, place.width), (inner.yaxis, place.height)):
+        pixels = float(line.label.get_fontsize()) * ax.figure.dpi / 72
+        line.set_label_text("\n".join(wrap(line.label.get_text().replace("\n", " "), length, pixels)), parse_math=False)
     narrow = _too_narrow(inner, ax, cell)
     for give_up in (_name, _long_names, _ticks, _title):
         for line, room in ((inner.xaxis, place.height), (inner.yaxis, place.width)):
@@ -122,7 +158,8 @@ def _long_names(line: Any, room: float) -> None:
     labels = line.get_ticklabels()
     if isinstance(line.get_major_locator(), FixedLocator) and labels and (line.axis_name == "y" or labels[0].get_rotation()):
         pixels = labels[0].get_fontsize() * line.axes.figure.dpi / 72
-        _set_names(line, labels, [fit(each.get_text(), max(room / 3, _LETTERS * 0.6 * pixels), pixels) for each in labels])
+        texts = [each.get_text() for each in labels]
+        _set_names(line, labels, fit_each(texts, max(room / 3, _LETTERS * 0.6 * pixels), pixels))
 
 
 def _ticks(line: Any, room: float) -> None:
@@ -166,8 +203,11 @@ def _set_names(line: Any, labels: Sequence[Any], texts: Sequence[str], step: int
 def keep_apart(ax: Axes) -> None:
     """Of the texts of *ax* and of the axes in it, those that touch others of more importance are fewer, or none."""
     every: list[Any] = [ax, *ax.child_axes, *(bar for inner in ax.child_axes for bar in inner.child_axes)]
+    page = None if _makes_room(ax.figure) else ax.figure.bbox
     for each in every:
         each.get_tightbbox()  # so that all is where it will be drawn
+    if page is not None and ax.axison:
+        _ticks_inside(ax, page)
     for each in every:
         if each.axison:
             _ticks_apart(each.xaxis)
@@ -175,7 +215,8 @@ def keep_apart(ax: Axes) -> None:
     kept: list[Bbox] = []
     groups = sorted((group for each in every for group in _groups(each)), key=lambda group: group[0])  # stable
     for _, boxes, leave_out in groups:
-        if any(_touch(box, other) for box in boxes for other in kept):
+        cut = page is not None and any(_outside(box, page) for box in boxes)
+        if cut or any(_touch(box, other) for box in boxes for other in kept):
             leave_out()
         else:
             kept += boxes
@@ -184,7 +225,7 @@ def keep_apart(ax: Axes) -> None:
 def _groups(ax: Axes) -> Iterator[tuple[int, list[Bbox], Callable[[], Any]]]:
     """Texts that are there together or not at all: how little they matter, their boxes, and what leaves them out."""
     if ax.get_title():
-        yield (0 if ax.child_axes else 1), [ax.title.get_window_extent()], lambda: ax.set_title("")
+        yield (0 if ax.child_axes else 1), _lines(ax.title), lambda: ax.set_title("")
     if (legend := ax.get_legend()) is not None:
         box = legend.get_window_extent()
         whole = ax.get_window_extent()
@@ -204,6 +245,18 @@ def _groups(ax: Axes) -> Iterator[tuple[int, list[Bbox], Callable[[], Any]]]:
             yield 4, [line.label.get_window_extent()], partial(_name, line, 0)
 
 
+def _lines(title: Any) -> list[Bbox]:
+    """The boxes of the lines of a text that is centred: a short one does not reach as far as a long one."""
+    box, lines = title.get_window_extent(), title.get_text().split("\n")
+    pixels = title.get_fontsize() * title.figure.dpi / 72
+    widths = [text_width(line, pixels) for line in lines]
+    middle, high = (box.x0 + box.x1) / 2, box.height / len(lines)
+    across = [box.width * width / max(*widths, 1) for width in widths]
+    return [
+        Bbox.from_bounds(middle - width / 2, box.y1 - (place + 1) * high, width, high) for place, width in enumerate(across)
+    ]
+
+
 def shown_labels(line: Any) -> list[Any]:
     """The texts at the ticks of an axis that are drawn."""
     low, high = sorted(line.get_view_interval())
@@ -214,6 +267,31 @@ def shown_labels(line: Any) -> list[Any]:
 def _touch(one: Bbox, other: Bbox) -> bool:
     wide, high = min(one.x1, other.x1) - max(one.x0, other.x0), min(one.y1, other.y1) - max(one.y0, other.y0)
     return bool(wide > _TOUCH and high > _TOUCH)
+
+
+def _outside(box: Bbox, page: Any) -> bool:
+    """True for a text that the edge of the figure would cut."""
+    return bool(min(box.x0 - page.x0, box.y0 - page.y0, page.x1 - box.x1, page.y1 - box.y1) < -_REACHES)
+
+
+def _ticks_inside(ax: Axes, page: Any) -> None:
+    """Texts at the ticks of *ax*, and the names of its axes, that the edge of the figure would cut are smaller, or shorter."""
+    for line in (ax.xaxis, ax.yaxis):
+        for _ in range(_ROUNDS):
+            boxes = [label.get_window_extent() for label in shown_labels(line)]
+            if not boxes or not any(_outside(box, page) for box in boxes):
+                break
+            level = line.axis_name == "x"
+            taken = max(box.height if level else box.width for box in boxes)
+            over = max(page.y0 - box.y0 if level else page.x0 - box.x0 for box in boxes)
+            room = taken - max(over, 0)
+            _smaller(ax, line.axis_name, max(room, 0) / taken if over > 0 else 0.8)
+            if float(line.get_ticklabels()[0].get_fontsize()) <= SMALLEST:
+                _long_names(line, 3 * max(room, 0))
+            ax.get_tightbbox()
+        if line.label.get_text() and _outside(line.label.get_window_extent(), page):
+            line.label.set_fontsize("x-small")
+            ax.get_tightbbox()
 
 
 def _are_apart(line: Any) -> bool:
@@ -229,7 +307,7 @@ def _ticks_apart(line: Any) -> None:
     for count in range(6, 0, -1):
         if _are_apart(line):
             return
-        if isinstance(locator, BentLocator):
+        if isinstance(locator, (BentLocator, IndexLocator)):
             locator.apart *= 1.5
         elif isinstance(locator, MaxNLocator):
             locator.set_params(nbins=count)

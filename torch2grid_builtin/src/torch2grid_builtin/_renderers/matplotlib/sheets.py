@@ -52,7 +52,7 @@ class _Picture(Drawing):
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
         if self.panel.grid.values.size:
             canvas.cells(left, top, paint(self.panel.grid, self.panel.scale, self.style.colormap, self.style.dark), self.factor)
-            draw_marks(canvas, self.panel.grid, left, top, self.factor, _MARK)
+            draw_marks(canvas, self.panel.grid, left, top, self.factor, _MARK, short=True)  # the column has the word
 
 
 class _Bars(Drawing):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -112,6 +112,41 @@ def fit(text: str, width: float, size: float = 12, bold: bool = False) -> str:
         else:
             high = keep - 1
     return _without_middle(text, low)
+
+
+def fit_each(texts: Sequence[str], width: float, size: float = 12) -> list[str]:
+    """*texts* as ``fit`` has them, but unlike ones stay unlike: of those that would read the same, what they share is left out.
+
+    One that would still read as another does is empty: no name says more than a wrong one.
+    """
+    shown = [fit(text, width, size) for text in texts]
+    for alike in {name for name in shown if len(_meant(shown, texts)[name]) > 1}:
+        meant = sorted(_meant(shown, texts)[alike])
+        before, after = _shared(meant), _shared([text[::-1] for text in meant])
+        after = min(after, min(map(len, meant)) - before)
+        shorter = {text: "…" * (before > 0) + text[before : len(text) - after] + "…" * (after > 0) for text in meant}
+        for place, text in enumerate(texts):
+            if shown[place] == alike:
+                shown[place] = fit(shorter[text], width, size)
+    unlike = _meant(shown, texts)
+    return [name if len(unlike[name]) == 1 else "" for name in shown]
+
+
+def _shared(texts: Sequence[str]) -> int:
+    """The characters that all *texts* begin with, but for a number that may go on."""
+    first, last = min(texts), max(texts)
+    alike = next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    while alike and first[alike - 1].isdigit():
+        alike -= 1
+    return alike
+
+
+def _meant(shown: Sequence[str], texts: Sequence[str]) -> dict[str, set[str]]:
+    """What each text that is shown stands for."""
+    found: dict[str, set[str]] = {}
+    for name, text in zip(shown, texts, strict=True):
+        found.setdefault(name, set()).add(text)
+    return found
 
 
 def _without_words(text: str) -> Iterator[str]:

@@ -109,9 +109,28 @@ export function unravel(index, shape) {
   return digits;
 }
 
-/** The index to write at a place of an axis whose indices are [first, step]. @param {[number, number] | null | undefined} indices @param {number} place */
-export function indexAt(indices, place) {
-  return indices ? indices[0] + place * indices[1] : place;
+/**
+ * Where along a side which index of a weight is written, at in cells: a run is [first cell, first index, step, how many weights], and each counts anew; of
+ * several, one that has room for its first tick alone has none. from and to: the cells in view. pixels: of a cell; apart: at least, between two ticks.
+ * @param {[number, number, number, number][]} runs @param {number} cell weights in a cell @param {number} pixels @param {number} apart @param {number} from @param {number} to
+ * @returns {{at: number, index: number}[]}
+ */
+export function indexTicks(runs, cell, pixels, apart, from, to) {
+  const needed = Math.max((apart * cell) / pixels, 1);
+  const power = 10 ** Math.floor(Math.log10(needed));
+  const every = ([1, 2, 5].find((each) => each * power >= needed) ?? 10) * power;
+  const found = [];
+  for (const [start, first, step, count] of runs) {
+    const end = start + Math.ceil(count / cell) - (runs.length > 1 ? apart / 2 / pixels : 0);
+    const alone = every >= count || start + (every + 0.5) / cell > end;
+    if (alone && count > 1 && runs.length > 1) continue;
+    for (let place = Math.max(Math.ceil(((from - start) * cell) / every - 1), 0) * every; place < count; place += every) {
+      const at = start + (place + 0.5) / cell;
+      if (at > to || (place && at > end)) break;
+      if (at >= from) found.push({ at, index: first + place * step });
+    }
+  }
+  return found;
 }
 
 /**

@@ -1,18 +1,19 @@
 // A grid of pixels that can be zoomed, dragged and read. Cells are whole device pixels from 1:1 on: nothing is resampled.
 
 import { color, element, penOf } from "./elements.js";
-import { brief, clamp, grouped, ticks } from "./format.js";
+import { brief, clamp, grouped } from "./format.js";
 import { handle } from "./gestures.js";
-import { indexAt } from "./locate.js";
+import { indexTicks } from "./locate.js";
 import { columnRoom, nameColumns } from "./margins.js";
 import { hideTip, showTip } from "./tip.js";
 
 /**
  * @typedef {{row: number, column: number}} Place a cell
+ * @typedef {[number, number, number, number][]} Runs see indexTicks
  * @typedef {{x: number, y: number, width: number, height: number}} Frame of the plot, in device pixels
  * compact: a small one that is only hovered. rows and columns: names of the axes, or "". cell: rows and columns of weights in a cell. height: the most,
  * in CSS pixels. view: what is in view first, else all. tell: the lines of a cell's tooltip. read: told which cell the keyboard is at. decorate: draws over the cells, frame around them.
- * @typedef {{compact?: boolean, name?: string, rows: string, columns: string, rowIndices?: [number, number] | null, columnIndices?: [number, number] | null,
+ * @typedef {{compact?: boolean, name?: string, rows: string, columns: string, rowRuns?: Runs, columnRuns?: Runs,
  *   named?: boolean, columnNames?: [number, string][], cell: [number, number], height: number, margins?: {above?: number, beside?: number, names?: number},
  *   tell(row: number, column: number): string[] | null, read?(row: number, column: number): void,
  *   decorate?: ((context: CanvasRenderingContext2D, viewer: Viewer, first: Place, last: Place) => void) | null,
@@ -261,11 +262,11 @@ export class Viewer {
     } else if (this.options.columns) {
       const base = frame.y + drawnHeight;
       context.textBaseline = "top";
-      for (const tick of this.indices(this.x, drawnWidth, this.cellWidth, this.options.cell[1], this.columns, 70)) {
-        const place = Math.round(frame.x + (tick / this.options.cell[1] + 0.5) * this.cellWidth - this.x);
+      for (const { at, index } of this.indices(this.options.columnRuns, this.x, drawnWidth, this.cellWidth, this.options.cell[1], 70)) {
+        const place = Math.round(frame.x + at * this.cellWidth - this.x);
         context.textAlign = "center";
         context.fillRect(place, base, 1, 4 * ratio);
-        context.fillText(grouped(indexAt(this.options.columnIndices, tick)), clamp(place, frame.x + 6 * ratio, frame.x + frame.width - 14 * ratio), base + 5 * ratio);
+        context.fillText(grouped(index), clamp(place, frame.x + 6 * ratio, frame.x + frame.width - 14 * ratio), base + 5 * ratio);
       }
       context.textAlign = "left";
       context.fillText(this.options.columns, frame.x, base + 20 * ratio);
@@ -273,11 +274,11 @@ export class Viewer {
     if (this.options.rows) {
       context.textBaseline = "middle";
       context.textAlign = "right";
-      const wanted = this.options.named ? [] : this.indices(this.y, drawnHeight, this.cellHeight, this.options.cell[0], this.rows, 34);
-      for (const tick of wanted) {
-        const place = Math.round(frame.y + (tick / this.options.cell[0] + 0.5) * this.cellHeight - this.y);
+      const wanted = this.options.named ? [] : this.indices(this.options.rowRuns, this.y, drawnHeight, this.cellHeight, this.options.cell[0], 34);
+      for (const { at, index } of wanted) {
+        const place = Math.round(frame.y + at * this.cellHeight - this.y);
         context.fillRect(frame.x - 4 * ratio, place, 4 * ratio, 1);
-        context.fillText(grouped(indexAt(this.options.rowIndices, tick)), frame.x - 6 * ratio, place);
+        context.fillText(grouped(index), frame.x - 6 * ratio, place);
       }
       context.textAlign = "left";
       context.textBaseline = "top";
@@ -286,14 +287,12 @@ export class Viewer {
   }
 
   /**
-   * Indices of the full-size grid to write beside a stretch of cells.
-   * @param {number} from @param {number} length @param {number} cell @param {number} weights @param {number} cells @param {number} apart
+   * The indices to write beside a stretch of cells, from a pixel on. pixels: of a cell. weights: in a cell. Of matrices side by side the ticks may be closer.
+   * @param {Runs | undefined} runs @param {number} from @param {number} length @param {number} pixels @param {number} weights @param {number} apart
    */
-  indices(from, length, cell, weights, cells, apart) {
-    const low = Math.ceil(from / cell - 0.5);
-    const high = Math.min(Math.floor((from + length) / cell - 0.5), cells - 1);
-    const wanted = Math.max(1, Math.floor(length / this.ratio / apart));
-    return ticks(low * weights, high * weights, wanted).filter((tick) => Number.isInteger(tick) && tick >= 0);
+  indices(runs, from, length, pixels, weights, apart) {
+    const room = apart * this.ratio * (runs && runs.length > 1 ? 0.6 : 1);
+    return indexTicks(runs ?? [], weights, pixels, room, from / pixels, (from + length) / pixels);
   }
 
   /** The cell below the pointer, if there is one. @param {MouseEvent} event */
