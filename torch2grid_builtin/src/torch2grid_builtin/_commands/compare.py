@@ -344,7 +344,7 @@ def open_model(manager: PluginManager, model: str, asked: Asked, chosen: SameTen
     for skip in selection.checkpoint.skipped if asked.settings.verbose else ():
         click.echo(f"skipped {visible(skip.name)}: {visible(skip.reason)} ({skip.by})", err=True)
     if not asked.settings.quiet:
-        for note in selection.checkpoint.notes:
+        for note in () if asked.settings.slice else selection.checkpoint.notes_at_a_glance:  # a row costs a row
             click.echo(f"{visible(without_secrets(model))}: note: {visible(note, limit=2000)}", err=True)
         click.echo(summary_line(selection, time.perf_counter() - started), err=True)
     return selection.checkpoint
