@@ -210,6 +210,12 @@ def test_each_pattern_that_matches_nothing_is_named_beside_those_that_do(tmp_pat
         assert "'fc*'" not in told
 
 
+def test_what_another_filter_left_out_is_no_unknown_name(tmp_path: Path) -> None:
+    told = torch2grid(DIGITS, "--skip", "fc1.weight", "--only", "fc1.weight, fc2.*", "--stats", cwd=tmp_path).stderr
+    assert "2 of 8 tensors shown" in told
+    assert "no tensor matches" not in told
+
+
 THIRD_PARTY = """
     import click
     from dataclasses import dataclass, field
