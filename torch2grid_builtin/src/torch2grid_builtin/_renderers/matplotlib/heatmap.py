@@ -414,8 +414,9 @@ class Legend:
         steady = panel.steady
         drawn = grid.counts > 0
         finite = np.isfinite(grid.values)
-        above = int(np.count_nonzero(drawn & finite & (grid.values > scale.high)))
-        below = int(np.count_nonzero(drawn & finite & (grid.values < scale.low)))
+        with np.errstate(over="ignore"):  # of limits beyond float32, which nothing is beyond
+            above = int(np.count_nonzero(drawn & finite & (grid.values > scale.high)))
+            below = int(np.count_nonzero(drawn & finite & (grid.values < scale.low)))
         bad = int(np.count_nonzero(drawn & ~finite))
         whole = max(int(np.count_nonzero(drawn & finite)), 1)
         swatches = []
