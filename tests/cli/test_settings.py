@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import click
+import numpy as np
 import pytest
 from tests.support.tools import DIGITS, distribution, torch2grid
 
@@ -208,6 +209,18 @@ def test_each_pattern_that_matches_nothing_is_named_beside_those_that_do(tmp_pat
         assert f"--{filter}: no tensor matches 'cnov*'" in told
         assert f"--{filter}: no tensor matches '[x]'" in told
         assert "'fc*'" not in told
+
+
+def test_what_another_filter_left_out_is_no_unknown_name(tmp_path: Path) -> None:
+    told = torch2grid(DIGITS, "--skip", "fc1.weight", "--only", "fc1.weight, fc2.*", "--stats", cwd=tmp_path).stderr
+    assert "2 of 8 tensors shown" in told
+    assert "no tensor matches" not in told
+
+
+def test_limits_beyond_float32_print_no_warning_of_numpy(tmp_path: Path) -> None:
+    np.savez(tmp_path / "large.npz", w=np.array([[1e60, -2e60], [3e60, 0.0]]))
+    done = torch2grid("large.npz", "--limits=-4e60,4e60", "--layers", "-q", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 THIRD_PARTY = """

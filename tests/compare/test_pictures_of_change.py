@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -288,3 +289,13 @@ def test_an_overview_of_many_is_by_layer_and_kind():
     (rest,) = [panel for panel in page.panels if isinstance(panel, Bar)]
     assert rest.labels == ("embed.weight",)
     assert "1 NaN in B only" in page.title
+
+
+def test_a_0_on_a_logarithmic_axis_of_the_callers_ends_no_line():
+    values = np.array([1e-3, 0.0, np.nan, 1e-2, 0.0])
+    page = t2g.series(trained(layers=1), given=True)["series_trends"]
+    line = Line(np.arange(5.0), {"a": values, "b": np.ones(5)}, log=True)
+    ax = replace(page, panels=(line,), panel_names=()).plot()
+    drawn = ax.lines[0].get_ydata()
+    assert ax.get_yscale() == "log"
+    np.testing.assert_array_equal(drawn, [1e-3, np.nan, np.nan, 1e-2, np.nan])

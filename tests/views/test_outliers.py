@@ -94,6 +94,16 @@ def test_a_row(seed):
     assert not [line for line in outliers(units) if line["Unit"] == "row" and line != units[0]]
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e-60, 1e-37, 1.0, 1e36, 1e60, 1e300])
+@pytest.mark.parametrize("side", [32, 64])
+def test_a_weight_of_any_size_that_float64_has(scale, side):
+    rng = np.random.default_rng(4)
+    arrays = {f"l.{layer}.w": rng.normal(0, 1, (side, side)) * scale for layer in range(4)}
+    arrays["l.2.w"][3, 5] = 400 * scale
+    weights, *_ = tables_of(arrays)
+    assert [(line["Layer Name"], line["Index"]) for line in outliers(weights)] == [("l.2.w", "[3, 5]")]
+
+
 @pytest.mark.parametrize("layers", [4, 12, 40])
 @pytest.mark.parametrize("factor", [2.5, 0.4])
 def test_a_layer(layers, factor):

@@ -31,9 +31,11 @@ def _matched(checkpoint: Checkpoint, text: str) -> dict[str, list[str]]:
     return {pattern: matching(names, pattern) for pattern in _patterns(text)}
 
 
-def _unmatched(found: dict[str, list[str]], by: str) -> list[str]:
-    """What to say of patterns that match no name: one of several may be mistyped."""
-    return [f"--{by}: no tensor matches {visible(pattern, 80)!r}" for pattern, names in found.items() if not names]
+def _unmatched(checkpoint: Checkpoint, found: dict[str, list[str]], by: str) -> list[str]:
+    """What to say of patterns that match no name, nor one that was left out before: one of several may be mistyped."""
+    left_out = [each.name for each in checkpoint.skipped]
+    nothing = [pattern for pattern, names in found.items() if not names and not matching(left_out, pattern)]
+    return [f"--{by}: no tensor matches {visible(pattern, 80)!r}" for pattern in nothing]
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Only(TensorFilter):
             told = near or "; 'torch2grid tree MODEL' lists the names"
             raise UsageError(f"{checkpoint.source}: no tensor matches {self.pattern!r}{told}")
         kept = _keep(checkpoint, [name for names in found.values() for name in names], self.name)
-        return kept.with_notes(_unmatched(found, self.name))
+        return kept.with_notes(_unmatched(checkpoint, found, self.name))
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class SkipNames(TensorFilter):
         found = _matched(checkpoint, self.pattern)
         dropped = {name for names in found.values() for name in names}
         kept = _keep(checkpoint, [name for name in checkpoint if name not in dropped], self.name)
-        return kept.with_notes(_unmatched(found, self.name))
+        return kept.with_notes(_unmatched(checkpoint, found, self.name))
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ _MILLION = 1_000_000
 _RATE = 0.01  # of models in which a number is beyond the reach of its tail by chance
 _FAR = 8  # times as many numbers lie beyond the second rank from which a tail is known as beyond the first
 _TOGETHER = 7  # numbers that stick out together are told from a tail, and one of so many where these are more
+_EXACT = 1024  # numbers, up to which all quantiles are known; those of more only as float32
+_LEAST, _MOST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 _LONGEST = 1000.0  # the z beyond which a number is an outlier, however long the tail
 # By how much the MAD of so few normal numbers is too small on average (Croux and Rousseeuw 1992).
 _FEW = {2: 1.196, 3: 1.495, 4: 1.363, 5: 1.206, 6: 1.200, 7: 1.140, 8: 1.129, 9: 1.107}
@@ -79,6 +81,8 @@ def spread_of_weights(found: Distribution, tensors: int = 1) -> tuple[float, flo
     one model of a hundred.
     """
     count = found.finite
+    if count > _EXACT and found.absmax and not _LEAST <= found.absmax <= _MOST:
+        return found.mean, found.std, 0.0  # no quantile is known, and a few weights widen this
     number = count - found.zeros if _WEIGHTS.are_others(count, found.zeros) else count
     tails = _WEIGHTS.steady(number, _TAILS) or [_TAILS[0]]
     rate = _RATE / (2 * tensors)

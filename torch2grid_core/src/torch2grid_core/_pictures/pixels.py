@@ -125,7 +125,7 @@ def _paint(values: Array, counts: Array, scale: ColorScale, table: Array, marks:
     finite = np.isfinite(values)
     with np.errstate(invalid="ignore", over="ignore"):
         level = np.clip(scale.fraction(np.where(finite, values, 0.0)) * LEVELS, 0, LEVELS - 1).astype(np.uint8)
-        over, under = values > scale.high, values < scale.low
+        over, under = scale.above(values), scale.below(values)
     np.take(table, level, axis=0, out=rgb)
     rgb[over], rgb[under] = marks.over, marks.under
     rgb[~finite] = marks.not_finite

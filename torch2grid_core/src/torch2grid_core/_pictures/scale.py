@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, cast
 
 import numpy as np
@@ -51,6 +51,16 @@ class ColorScale:
     def linear_threshold(self) -> float:
         """Half-width of the linear middle of an asinh scale: ``bend``, or a thousandth of the larger limit."""
         return self.bend or max(abs(self.low), abs(self.high)) * 1e-3
+
+    def above(self, values: Array) -> Array:
+        """Return where a value is above the limits. No float32 is above one that float32 cannot hold."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            return np.asarray(values > self.high)
+
+    def below(self, values: Array) -> Array:
+        """Return where a value is below the limits. No float32 is below one that float32 cannot hold."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            return np.asarray(values < self.low)
 
     def fraction(self, values: Array) -> Array:
         """Return the place of each value on the map as float64: 0 at *low*, 1 at *high*, outside for values beyond."""
@@ -115,8 +125,8 @@ def color_scale(
             raise ValueError(f"limits {low:g},{high:g}: the first must be below the second, both finite")
     if finite.size == 0:
         return ColorScale(low, high, shape)
-    with np.errstate(over="ignore"):  # given limits may be beyond float32; nothing is beyond them then
-        return ColorScale(low, high, shape, float(np.mean(finite > high)), float(np.mean(finite < low)))
+    scale = ColorScale(low, high, shape)
+    return replace(scale, over=float(np.mean(scale.above(finite))), under=float(np.mean(scale.below(finite))))
 
 
 class DrawnCells(Protocol):

@@ -497,6 +497,7 @@ def _numbered(axis: Any, log: bool = False) -> None:
 def _line(panel: Line, ax: Axes) -> None:
     colors = series_colors(len(panel.y))
     for place, (name, values) in enumerate(panel.y.items()):
+        values = np.where(values > 0, values, np.nan) if panel.log and np.any(values > 0) else values  # 0 is not on the axis
         alone = np.count_nonzero(np.isfinite(values)) < 2
         marker = "o" if alone else None
         ax.plot(panel.x, values, color=colors[place], marker=marker, label=visible(name, _NAME).lstrip("_"))

@@ -130,8 +130,8 @@ def _signals_in(panels: Sequence[Heatmap], marks: Signals) -> list[tuple[tuple[i
     shown = [(panel, panel.grid.drawn()) for panel in panels]
     finite = [(panel.scale, drawn[np.isfinite(drawn)]) for panel, drawn in shown]
     seen = {
-        (marks.over, "above"): any(bool((values > scale.high).any()) for scale, values in finite),
-        (marks.under, "below"): any(bool((values < scale.low).any()) for scale, values in finite),
+        (marks.over, "above"): any(bool(scale.above(values).any()) for scale, values in finite),
+        (marks.under, "below"): any(bool(scale.below(values).any()) for scale, values in finite),
         (marks.not_finite, "NaN or Inf"): any(not np.isfinite(drawn).all() for _, drawn in shown),
         (marks.empty, "no weight"): any(bool((panel.grid.counts == 0).any()) for panel in panels),
     }

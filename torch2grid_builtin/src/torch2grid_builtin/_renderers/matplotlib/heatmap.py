@@ -239,7 +239,7 @@ class ThumbnailDrawing(Drawing):
         finite = np.isfinite(drawn)
         if not finite.all():
             return f"{text}, {percent(1 - float(finite.mean()))} NaN or Inf"
-        beyond = float(np.mean((drawn > scale.high) | (drawn < scale.low))) if drawn.size else 0.0
+        beyond = float(np.mean(scale.above(drawn) | scale.below(drawn))) if drawn.size else 0.0
         return f"{text}, {percent(beyond)} beyond" if beyond else text
 
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
@@ -414,8 +414,8 @@ class Legend:
         steady = panel.steady
         drawn = grid.counts > 0
         finite = np.isfinite(grid.values)
-        above = int(np.count_nonzero(drawn & finite & (grid.values > scale.high)))
-        below = int(np.count_nonzero(drawn & finite & (grid.values < scale.low)))
+        above = int(np.count_nonzero(drawn & finite & scale.above(grid.values)))
+        below = int(np.count_nonzero(drawn & finite & scale.below(grid.values)))
         bad = int(np.count_nonzero(drawn & ~finite))
         whole = max(int(np.count_nonzero(drawn & finite)), 1)
         swatches = []
