@@ -521,10 +521,10 @@ def _names(axis: Any, places: Sequence[float] | Array, names: Sequence[str], fla
     ill = flags or {}
     kept = [place for place in range(len(names)) if place % step == 0 or place in ill]
     texts = [visible(names[place], _NAME) + (f" ({ill[place]})" if place in ill else "") for place in kept]
-    axis.set_ticks([float(places[place]) for place in kept], labels=texts, parse_math=False)
-    for place, label in zip(kept, axis.get_ticklabels(), strict=True):
+    ticks = axis.set_ticks([float(places[place]) for place in kept], labels=texts, parse_math=False)
+    for place, tick in zip(kept, ticks, strict=True):
         if place in ill:
-            label.set_color(LOST)
+            tick.label1.set_color(LOST)
 
 
 def _scatter(panel: Scatter, ax: Axes) -> None:
