@@ -157,6 +157,22 @@ def test_the_kind_is_that_of_the_whole(part: LazyTensor) -> None:
         assert now == then
 
 
+@pytest.mark.parametrize("part", ["2:5", "2:5, 1:4", "::2, 1:4, :, :", ":, 3:4, 1:, ::2", ":, ::2", "1:, :, 1:", "..., 1:"])
+@pytest.mark.parametrize("name", ["conv.weight", "conv1d.weight"])
+def test_columns_of_flattened_kernels_are_those_of_the_whole_or_said_to_be_of_the_part(name: str, part: str) -> None:
+    whole = np.arange(np.prod(SHAPES[name]), dtype=np.float32).reshape(SHAPES[name])
+    text = ", ".join(part.split(", ")[: whole.ndim])
+    page = t2g.layers({name: torch.from_numpy(whole)}, slice=text)[name]
+    (panel,) = [each for each in page.panels if isinstance(each, Heatmap)]
+    (row, rows), (column, columns) = (stretches(panel, axis)[0] for axis in (0, 1))
+    assert (row, column) == (0, 0)
+    across = whole[0].size
+    if "of the part" in panel.columns:
+        assert columns == range(panel.grid.shape[1])
+    else:
+        assert panel.grid.values.tolist() == [[across * down + along for along in columns] for down in rows]
+
+
 def test_a_shape_of_a_part_is_a_shape() -> None:
     part = lazy("t", (6, 8)).view(np.s_[2:, ::2])
     assert isinstance(part.shape, PartShape)

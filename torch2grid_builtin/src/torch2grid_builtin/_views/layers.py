@@ -262,7 +262,20 @@ def _indices(tensor: LazyTensor) -> dict[str, Any]:
     if is_vector(tensor.shape):
         along = next((each for each in ranges if len(each) > 1), ranges[-1])
         return {"column_indices": along}
-    return {"row_indices": ranges[0], "column_indices": ranges[1]} if len(ranges) == 2 else {"row_indices": ranges[0]}
+    columns = _flat_indices(tensor)
+    return {"row_indices": ranges[0], "column_indices": columns} if columns is not None else {"row_indices": ranges[0]}
+
+
+def _flat_indices(tensor: LazyTensor) -> range | None:
+    """The indices of a part's columns in the whole, where the other dimensions are flattened; ``None`` if they are uneven."""
+    assert tensor.taken is not None
+    places = zip(tensor.taken.places, tensor.taken.shape, strict=True)
+    _, *others = ((kept, length) for kept, length in places if isinstance(kept, range))
+    found = np.zeros(1, dtype=np.int64)
+    for kept, length in others:
+        found = (found[:, None] * length + np.asarray(kept, dtype=np.int64)).reshape(-1)
+    step = int(found[1] - found[0]) if len(found) > 1 else 1
+    return range(int(found[0]), int(found[-1]) + step, step) if len(found) and np.all(np.diff(found) == step) else None
 
 
 def axis_names(tensor: LazyTensor, grid: Grid) -> tuple[str, str]:
@@ -283,6 +296,8 @@ def axis_names(tensor: LazyTensor, grid: Grid) -> tuple[str, str]:
             return "row", "column"
         return ("row (input)", "column (output unit)") if turned else ("row (output unit)", "column (input)")
     rest = shape_text(shape[1:])
+    if tensor.taken is not None and len(tensor.taken.ranges) == tensor.ndim and _flat_indices(tensor) is None:
+        rest += " of the part"  # whose columns are counted anew
     if not has_all_units(tensor.name, shape) or len(shape) > 5:  # a dimension that is gone may have been that of units
         return "first dimension", f"other dimensions ({rest}, flattened)"
     first, second = channel_names(tensor)
