@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import http.client
+import socket
 import time
 import urllib.error
 from concurrent.futures import ThreadPoolExecutor
@@ -237,3 +240,18 @@ def test_a_stranger_to_the_session_gets_a_refusal(tmp_path: Path) -> None:
     save_file(weights(), tmp_path / "a.safetensors")
     with served(tmp_path, "a.safetensors") as client, pytest.raises(urllib.error.HTTPError, match="403"):
         client.get("/api/model")
+
+
+def test_the_end_of_an_answer_does_not_wait_for_the_browser() -> None:
+    """Nagle's algorithm holds it back for 40 ms on a connection that stays open, as those of browsers do."""
+    with running([Checkpoint({"w": lazy("w", np.ones((4, 4), np.float32))})]) as (client, _):
+        from torch2grid_explore.server import _Limited
+
+        kept = http.client.HTTPConnection(client.host, timeout=20)
+        kept.request("GET", "/")
+        assert kept.getresponse().read()
+        protocols = {id(other): other for each in gc.get_objects() if isinstance(each, _Limited) for other in each.connections}
+        ours = [each.transport.get_extra_info("socket") for each in protocols.values()]
+        ours = [each for each in ours if each.fileno() >= 0 and each.getpeername() == kept.sock.getsockname()]
+        assert [each.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for each in ours] == [1]
+        kept.close()
