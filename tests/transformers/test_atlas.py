@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from tests.support.raster.reference import assert_same, full_size, streamed
 from tests.support.transformers.networks import stack
+from tests.support.transformers.packed import boxes_over
 
 from torch2grid_builtin._transformers.atlas import Atlas, empty_share
 from torch2grid_builtin._transformers.packing import pack
@@ -230,10 +231,7 @@ def test_names_that_only_look_numbered_stay_where_they_are() -> None:
 )
 def test_packed_boxes_keep_their_distance(boxes: list[tuple[int, int]], gap: int, limit: int) -> None:
     packing = pack(boxes, gap, limit)
-    taken = np.zeros((packing.height + gap, packing.width + gap), dtype=int)
-    for (row, column), (height, width) in zip(packing.places, boxes, strict=True):
-        taken[row : row + height + gap, column : column + width + gap] += 1
-    assert taken.max() == 1
+    assert boxes_over(packing, boxes, gap).max() == 1
     assert packing.width <= max(limit, max(width for _, width in boxes))
 
 

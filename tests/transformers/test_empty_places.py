@@ -21,6 +21,7 @@ from tests.support.transformers.networks import (
     vgg,
     vision,
 )
+from tests.support.transformers.packed import boxes_over
 
 import torch2grid as t2g
 from torch2grid_builtin._transformers.atlas import Atlas, empty_share
@@ -103,11 +104,8 @@ def test_boxes_that_are_placed_where_they_fit_stay_apart(
     limit = max(min(width for _, width in some) for some in ways) + 7
     narrow = [[box for box in some if box[1] <= limit] for some in ways]
     packing, picked = best_fit(narrow, gap, limit, ahead, large)
-    taken = np.zeros((packing.height + gap, packing.width + gap), dtype=int)
-    for (row, column), some, way in zip(packing.places, narrow, picked, strict=True):
-        height, width = some[way]
-        taken[row : row + height + gap, column : column + width + gap] += 1
-    assert taken.max() == 1
+    chosen = [some[way] for some, way in zip(narrow, picked, strict=True)]
+    assert boxes_over(packing, chosen, gap).max() == 1
     assert packing.width <= limit
 
 
@@ -117,12 +115,8 @@ def test_boxes_that_are_placed_where_they_fit_stay_apart(
 )
 def test_boxes_that_are_joined_to_groups_stay_apart(ways: list[list[tuple[int, int]]], gap: int) -> None:
     for packing, picked in slicings(ways, gap, 3, lambda height, width: height * width):
-        taken = np.zeros((packing.height + gap, packing.width + gap), dtype=int)
-        for (row, column), some, way in zip(packing.places, ways, picked, strict=True):
-            height, width = some[way]
-            taken[row : row + height + gap, column : column + width + gap] += 1
-        assert taken.max() == 1
-        assert taken.shape == (packing.height + gap, packing.width + gap)
+        chosen = [some[way] for some, way in zip(ways, picked, strict=True)]
+        assert boxes_over(packing, chosen, gap).max() == 1
 
 
 def test_of_all_ways_those_are_chosen_that_fit_together() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from tests.support.raster.reference import assert_same, streamed
+from tests.support.transformers.packed import boxes_over
 from tests.transformers.test_places import TRANSFORMERS
 
 from torch2grid_builtin._transformers.atlas import Atlas, empty_share
@@ -94,9 +95,7 @@ def test_very_many_matrices_fill_the_sheet(kind: str) -> None:
 def test_very_many_boxes_stand_apart_in_rows(gap: int, limit: int) -> None:
     boxes = [(high // 5 + 1, wide // 5 + 1) for high, wide in _SIDES[: MANY + 500]]
     packing = pack(boxes, gap, limit)
-    taken = np.zeros((packing.height + gap, packing.width + gap), dtype=int)
-    for (row, column), (height, width) in zip(packing.places, boxes, strict=True):
-        taken[row : row + height + gap, column : column + width + gap] += 1
+    taken = boxes_over(packing, boxes, gap)
     assert taken.max() == 1
     assert packing.width <= max(limit, max(width for _, width in boxes))
     assert limit < 700 or np.mean(taken == 0) < 0.1
