@@ -96,6 +96,18 @@ def test_limits_are_quantiles_of_the_drawn_cells():
         assert found == np.quantile(drawn, share, method="inverted_cdf")
 
 
+@pytest.mark.parametrize("size", [10.0, 1e3, 1e5, 1e12, 1e30, -1e5])
+def test_one_large_weight_leaves_zero_in_the_middle(size):
+    values = np.random.default_rng(0).normal(0, 0.02, (64, 64)).astype(np.float32)
+    values[5, 6] = size
+    scale = color_scale(Grid(values))
+    assert scale.diverging
+    assert scale.high < 0.2
+    assert color_scale(Grid(np.abs(values))).low == 0  # nothing is below
+    rounded = np.where(np.abs(values) == abs(size), abs(size), np.abs(values) - 1e-9)  # zeros that were calculated
+    assert not color_scale(Grid(rounded)).diverging
+
+
 def test_several_grids_share_one_scale():
     small, large = Grid(np.full((4, 4), 0.5)), Grid(np.full((4, 4), -2.0))
     assert color_scale([small, large]).high == 2

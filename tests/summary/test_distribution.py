@@ -227,6 +227,18 @@ def test_histograms_of_exact_numbers_are_numpys(dtype):
     assert (below, above) == ((wide(numbers) < edges[0]).sum(), (wide(numbers) > edges[-1]).sum())
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e5m2, np.int64])
+def test_histograms_of_few_numbers_are_numpys(dtype):
+    numbers = np.append(np.random.default_rng(0).normal(0, 20, 500), np.round(np.random.default_rng(1).normal(0, 4, 400)))
+    if dtype == np.float64:
+        numbers = np.append(numbers, [1e200, -1e200, 3e39])
+    numbers = numbers.astype(dtype)
+    for edges in (np.arange(-9.0, 10), np.linspace(-11, 13, 30), np.linspace(0, max(float(wide(numbers).max()), 30), 20)):
+        counts, below, above = of(numbers).histogram(edges)
+        np.testing.assert_array_equal(counts, np.histogram(wide(numbers), edges)[0])
+        assert (below, above) == ((wide(numbers) < edges[0]).sum(), (wide(numbers) > edges[-1]).sum())
+
+
 def test_histograms_of_float32():
     numbers = np.append(normal(np.float32, 100_000), np.zeros(5000, np.float32))
     aligned = (np.arange(-40, 41) + 0.5) / 256  # bfloat16 numbers: they cut no bucket

@@ -162,6 +162,27 @@ def test_large_tensors_are_counted_by_their_distribution_exactly():
     assert (below, above) == ((array < edges[0]).sum(), (array > edges[-1]).sum())
 
 
+@pytest.mark.parametrize("dtype", ["float8_e5m2", "float32", "int16"])
+@pytest.mark.parametrize("count", [600, 400_000])
+def test_no_weight_is_below_bars_that_begin_at_the_least(dtype, count):
+    array = np.round(np.random.default_rng(6).standard_normal(count).clip(-3, 3) * 2) / 2
+    for least in (-3.5, -8.0, -5.5):
+        array[7] = least
+        numbers = array.astype(np.int16 if dtype == "int16" else getattr(ml_dtypes, dtype, dtype))
+        distribution = Distribution()
+        distribution.update(numbers)
+        for tail in (0, 1e-3):
+            edges = bar_edges(distribution, numbers.dtype, 100, tail, whole=False)
+            counts, below, above = distribution.histogram(edges)
+            wide = numbers.astype(np.float64)
+            assert (below, above) == ((wide < edges[0]).sum(), (wide > edges[-1]).sum())
+            assert not below or wide.min() < edges[0]
+            np.testing.assert_array_equal(counts, np.histogram(wide, edges)[0])
+        _, panel = histogram_of(numbers, HistogramView(tail=0))
+        assert (panel.below, panel.above) == (0, 0)
+        assert panel.counts.sum() == count
+
+
 def test_options():
     array = np.random.default_rng(6).standard_normal(50_000)
     _, coarse = histogram_of(array, HistogramView(bars=20, log=True))

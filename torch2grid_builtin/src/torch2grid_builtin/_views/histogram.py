@@ -280,8 +280,8 @@ def bar_edges(
     Every bar is a power of two wide, one is centred at 0, and none is narrower than the numbers are apart. Numbers of a
     coarse dtype then spread evenly over the bars instead of making a comb, and the bars cut no bucket of a distribution,
     so that it counts them exactly. A number on an edge belongs to the bar farther from 0, as it does in a bucket: a negative
-    edge is the next float64 above the multiple of the width. whole: the weights will be counted one by one. ends: instead of
-    the quantiles.
+    edge is the next float64 above the multiple of the width, but the first one where no weight is below it. whole: the weights
+    will be counted one by one. ends: instead of the quantiles.
     """
     if not summary.finite:
         return np.array([-1.0, 1.0])
@@ -299,7 +299,9 @@ def bar_edges(
     limit = np.finfo(np.float64).max
     with np.errstate(over="ignore"):
         edges = np.unique(np.clip((np.arange(first, max(last, first + 1) + 1) + 0.5) * width, -limit, limit))
-    return np.where(edges < 0, np.nextafter(edges, 0), edges)
+    moved = edges < 0
+    moved[0] &= summary.min < edges[0]
+    return np.where(moved, np.nextafter(edges, 0), edges)
 
 
 def _apart(largest: float, dtype: np.dtype[Any], whole: bool) -> float:

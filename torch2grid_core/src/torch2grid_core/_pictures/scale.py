@@ -13,7 +13,7 @@ from torch2grid_core._array import Array
 from torch2grid_core._pictures.choices import DEFAULT_CLIP as DEFAULT_CLIP, FORMER, ScaleKind as ScaleKind
 from torch2grid_core._pictures.grid import Grid
 
-_ROUNDING = 1e-6  # a value so much below 0, in units of the largest, is 0 that was calculated
+_ROUNDING = 1e-6  # a value so much below 0, in units of the upper limit, is 0 that was calculated
 _LARGEST = float(np.finfo(np.float32).max)
 # A cell of the largest number stands for all beyond it: no limit has it.
 _BELOW = float(np.nextafter(np.float32(_LARGEST), np.float32(0)))
@@ -153,13 +153,14 @@ def limits_of(cells: DrawnCells, kind: ScaleKind, clip: float) -> tuple[float, f
     Numbers beyond float32 are cells of its largest number: they are beyond the limits, since nothing is known of their place.
     """
     least, most = cells.min, cells.max
+    negative = least < -_ROUNDING * most or (least < 0 and least < -_ROUNDING * cells.size_quantile(clip))
     if kind == "auto":
-        kind = "symmetric" if least < -_ROUNDING * most else "minmax"
+        kind = "symmetric" if negative else "minmax"
     if kind != "minmax":
         high = cells.size_quantile(clip) or max(abs(least), abs(most)) or 1.0
         return -min(high, _BELOW), min(high, _BELOW)
     low, high = cells.quantile(1 - clip), cells.quantile(clip)
-    if least >= -_ROUNDING * most and low < 0.5 * high:
+    if not negative and low < 0.5 * high:
         low = min(least, 0.0)
     if not low < high:
         low, high = least, most

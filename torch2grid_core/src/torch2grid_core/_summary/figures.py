@@ -206,6 +206,11 @@ class Figures(ABC):
         count = self.finite
         if not count:
             return np.zeros(len(bounds) - 1, np.int64), 0, 0
+        if self._few is not None:
+            kept = np.sort(self._few.astype(np.float64))
+            below = np.searchsorted(kept, bounds)
+            below[-1] = np.searchsorted(kept, bounds[-1], side="right")
+            return np.diff(below), int(below[0]), count - int(below[-1])
         points = self._sorted()
         below = points.below(bounds)
         below[-1] = points.below(bounds[-1:], included=True)[0]
