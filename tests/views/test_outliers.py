@@ -258,6 +258,19 @@ def test_nothing_to_compare():
     assert tables_of({"pruned.weight": pruned})[0][0]["Index"] == "[3, 4]"
 
 
+@pytest.mark.parametrize("shape", [(8,), (2,), (2, 2), (3, 3), (1, 12), (1, 1, 3, 1)])
+def test_the_largest_weight_of_a_small_tensor_is_listed_or_the_title_says_so(shape):
+    rng = np.random.default_rng(12)
+    arrays = {f"l.{layer}.w": rng.normal(0, 1, (64, 64)) for layer in range(3)}
+    arrays["small"] = rng.normal(0, 1, shape)
+    arrays["small"].reshape(-1)[1] = 9000.0
+    for count in (4, 20, 400):
+        (table, *_) = draw(Outliers(count=count), arrays)["outliers"].panels
+        assert any(row[0] == "small" for row in table.rows) or "; larger ones in" in table.title
+    (line,) = (each for each in tables_of({"small": arrays["small"]})[0] if each["Weight"] == 9000.0)
+    assert not line["Outlier"]
+
+
 @pytest.mark.parametrize("shape", [(512,), (6, 500), (500, 6)])
 def test_what_is_not_judged_is_listed_and_the_title_says_so(shape):
     """A vector, and a matrix of few rows or columns, have tails of any length: its weight is listed, after the outliers."""

@@ -79,8 +79,7 @@ class Outliers(View):
         judged = [tensor for tensor in learned if _is_matrix(tensor)]
         # Vectors have tails of any length: they are listed, and nothing of them is an outlier.
         others = [checkpoint[name] for name in _distinct(checkpoint) if not (judged and is_figure(name))]
-        loose = [tensor for tensor in others if _is_real(tensor) and tensor.size >= _FEW]
-        loose = [tensor for tensor in loose if not (judged and _is_matrix(tensor))]
+        loose = [tensor for tensor in others if _is_real(tensor) and not (judged and _is_matrix(tensor))]
         found = [
             *self._weights([each for each in judged if _is_real(each)], summaries, largest, is_judged=True),
             *self._weights([each for each in judged if not _is_real(each)], summaries, largest, is_judged=True),
