@@ -15,7 +15,10 @@ import torch
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as arrays
 from tests.support.tools import torch2grid
+from tests.support.views.drawing import checkpoint_of
 
+from torch2grid_builtin._views.values import ValuesView
+from torch2grid_core import Settings
 from torch2grid_core._pictures.numbers import number_texts
 from torch2grid_core.pages import Numbers
 
@@ -88,6 +91,32 @@ def test_every_number_of_dimensions_has_its_lines(tmp_path: Path) -> None:
         ["2", "2.0"],
     ]
     assert table["s"][2].split() == ["0.25"]
+
+
+@given(data=st.data())
+def test_columns_name_the_dimensions_of_the_whole(data: st.DataObject) -> None:
+    whole = np.arange(720.0).reshape(2, 3, 4, 5, 6)
+    places = tuple(
+        data.draw(st.integers(0, length - 1) | st.builds(slice, st.integers(0, length - 1), st.none(), st.integers(1, 3)))
+        for length in whole.shape
+    )
+    part = checkpoint_of({"five": whole})["five"].view(places)
+    (page,) = ValuesView().tensor_pages(part, {"values": np.asarray(whole[places])}, Settings())
+    (table,) = (panel.as_table() for panel in page.panels)
+    left = [axis for axis, place in enumerate(places) if isinstance(place, slice)]
+    for row in table.rows:
+        index = list(places)
+        cells = dict(zip(table.columns, row, strict=True))
+        if len(left) == 1:
+            index[left[0]] = cells.pop("index")
+        for name in [each for each in cells if each.startswith("dimension ")]:
+            index[int(name.split()[1])] = cells.pop(name)
+        if "row" in cells:
+            index[0] = cells.pop("row")
+        for name, value in cells.items():
+            if name != "value":
+                index[left[-1]] = int(name)
+            assert value == whole[tuple(index)]
 
 
 def test_nan_and_inf_are_themselves(tmp_path: Path) -> None:

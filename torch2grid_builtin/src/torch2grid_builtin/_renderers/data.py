@@ -191,6 +191,7 @@ def _numbers_pieces(panel: Numbers) -> Iterator[str]:
         "shape": panel.values.shape,
         "dtype": panel.values.dtype.name,
         "indices": [[each.start, each.stop, each.step] for each in panel.indices],
+        **({"dimensions": panel.dimensions} if panel.dimensions else {}),
     }
     yield json_text(head)[:-1] + ', "values": ['
     for number, (_, texts) in enumerate(panel.lines() if panel.values.size else ()):

@@ -63,8 +63,8 @@ class ValuesView(View):
     def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         """One page, named as the tensor, in the folder ``values``."""
         values = results["values"]
-        ranges = () if tensor.taken is None else tensor.taken.ranges
-        indices = ranges if tuple(map(len, ranges)) == values.shape else ()
+        taken = tensor.taken if tensor.taken is not None and tuple(map(len, tensor.taken.ranges)) == values.shape else None
+        indices, dimensions = ((), ()) if taken is None else (taken.ranges, taken.dimensions)
         title = tensor_title(tensor)
         formats = _files(run)
         stated = tensor.dtype.type.__module__ != "numpy"
@@ -72,7 +72,7 @@ class ValuesView(View):
         yield Page(
             tensor.name,
             f"{run.title} · {title}" if run.title else title,
-            (Numbers(values, indices),),
+            (Numbers(values, indices, dimensions=dimensions),),
             folder=FOLDER,
             kind="table",
             about=about(tensor),

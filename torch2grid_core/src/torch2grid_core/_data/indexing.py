@@ -31,6 +31,11 @@ class Taken:
         return tuple(each for each in self.places if isinstance(each, range))
 
     @property
+    def dimensions(self) -> tuple[int, ...]:
+        """Which dimensions of the whole are left, outermost first."""
+        return tuple(place for place, each in enumerate(self.places) if isinstance(each, range))
+
+    @property
     def kept(self) -> tuple[range, ...]:
         """The indices that were taken of each dimension of the whole; one index for a dimension that is gone."""
         return tuple(each if isinstance(each, range) else range(each, each + 1) for each in self.places)

@@ -25,14 +25,17 @@ class Numbers:
         values: of the dtype of the tensor, in its shape.
         indices: for each dimension, the indices that are written beside it; empty: from 0 upwards.
         title: of the panel.
+        dimensions: which dimensions of the whole tensor these are, of a part that has fewer; empty: from 0 upwards.
 
     Raises:
-        ValueError: the indices do not have the lengths of the sides, or *values* is not an array of numbers.
+        ValueError: the indices do not have the lengths of the sides, there are not as many *dimensions*, or *values* is not an
+            array of numbers.
     """
 
     values: Array
     indices: tuple[range, ...] = ()
     title: str = ""
+    dimensions: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_type("values", self.values, np.ndarray)
@@ -46,13 +49,20 @@ class Numbers:
             object.__setattr__(self, "indices", tuple(map(range, self.values.shape)))
         if tuple(map(len, self.indices)) != self.values.shape:
             raise ValueError(f"indices of lengths {[*map(len, self.indices)]} for numbers of shape {list(self.values.shape)}")
+        keep(self, dimensions=items_of("dimensions", self.dimensions, "dimensions"))
+        for each in self.dimensions:
+            check_type("one of the dimensions", each, int)
+        if self.dimensions and len(self.dimensions) != self.values.ndim:
+            raise ValueError(f"{len(self.dimensions)} dimensions for numbers of shape {list(self.values.shape)}")
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns of a line: the indices, then the numbers along the last dimension."""
         if self.values.ndim < 2:
             return ("index", "value") if self.values.ndim else ("value",)
-        heads = ("row",) if self.values.ndim == 2 else tuple(f"dimension {each}" for each in range(self.values.ndim - 1))
+        sides = self.dimensions or range(self.values.ndim)
+        is_matrix = self.values.ndim == 2 and tuple(sides) == (0, 1)
+        heads = ("row",) if is_matrix else tuple(f"dimension {each}" for each in sides[:-1])
         return (*heads, *map(str, self.indices[-1]))
 
     def lines(self) -> Iterator[tuple[tuple[int, ...], list[str]]]:
