@@ -120,6 +120,42 @@ def test_a_layer(layers, factor):
     assert all(line["z"] > 0 for line in outliers(found)) == (factor > 1)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "conv{}.weight",
+        "rnn.weight_hh_l{}",
+        "params/encoderblock_{}/mlp/kernel",
+        "layer_{}.w.weight",
+        "stage1.block{}.w",
+        "h{}/w",
+    ],
+)
+def test_numbers_of_siblings_may_be_parts_of_words(name):
+    rng = np.random.default_rng(13)
+    arrays = {name.format(layer): rng.normal(0, 0.02, (32, 32)) * (5 if layer == 4 else 1) for layer in range(9)}
+    first, *others = tables_of(arrays)[2]
+    assert (first["Layer Name"], first["Outlier"], first["Siblings"]) == (name.format(4), "yes", 9)
+    assert not outliers(others)
+    assert isinstance(draw(Outliers(), arrays)["outliers_overview"].panels[0], Heatmap)
+
+
+def test_biases_and_other_tensors_are_compared_and_never_outliers():
+    arrays, rng = model(), np.random.default_rng(14)
+    for layer in range(12):
+        for name in ("mlp.bias", "bn.running_mean", "inv_freq", "position_bias_table"):
+            arrays[f"model.layers.{layer}.{name}"] = rng.normal(0, 0.02 * (900 if layer == 5 else 1), 64)
+    page = draw(Outliers(), arrays)["outliers"]
+    lines = [dict(zip(LAYERS, row, strict=True)) for row in page.panels[2].rows]
+    assert {line["Layer Name"] for line in lines[:4]} == {f"model.layers.5.{name}" for name in
+        ("mlp.bias", "bn.running_mean", "inv_freq", "position_bias_table")}  # fmt: skip
+    assert not any(line["Outlier"] for line in lines)
+    assert "; 4 in biases, statistics, tables and other tensors, not judged" in page.panels[2].title
+    arrays[f"model.layers.3.{UP}"] *= 4
+    *_, layers = tables_of(arrays)
+    assert (layers[0]["Layer Name"], layers[0]["Outlier"]) == (f"model.layers.3.{UP}", "yes")
+
+
 def test_a_layer_among_three_comes_first():
     arrays = model(3)
     for name in arrays:

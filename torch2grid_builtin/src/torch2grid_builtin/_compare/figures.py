@@ -22,6 +22,7 @@ _APART = 6  # spreads from the median of a column, from where on a cell stands o
 _SEEN = 1 / 40  # of the scale: less is no spread that one sees
 _ZERO = 0.08  # of the range of logarithms, below the least of which a 0 is drawn
 _PLACE = re.compile(r"\[[\d, ]*\]")
+_NUMBER = re.compile("[0-9]+")
 _LAYER = 1_000_000  # a number above this in a name counts something else
 
 
@@ -38,6 +39,15 @@ def kind_across(name: str) -> tuple[str, int | None]:
     """The same, of experts together: ``("layers.*.experts.*.fc", 3)`` for ``layers.3.experts.7.fc``; ``fc`` for ``fc[7]``."""
     kind, layer = kind_and_layer(_PLACE.sub("", name))
     return ".".join("*" if part.isdecimal() else part for part in kind.split(".")), layer
+
+
+def numbered(name: str, place: int = 0) -> tuple[str, int | None]:
+    """As ``kind_and_layer``, by the number at a *place* among all of them, also in a word: ``("conv*.weight", 3)``."""
+    numbers = [found for found in _NUMBER.finditer(_PLACE.sub("", name)) if len(found[0]) < 8 and int(found[0]) < _LAYER]
+    if place >= len(numbers):
+        return name, None
+    start, stop = numbers[place].span()
+    return f"{name[:start]}*{name[stop:]}", int(numbers[place][0])
 
 
 def together(names: Iterable[str]) -> dict[str, list[str]]:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from torch2grid_builtin._codes import codes
-from torch2grid_builtin._compare.figures import kind_across, kind_and_layer, layers_and_kinds, stem_and_leaf
+from torch2grid_builtin._compare.figures import (
+    kind_across,
+    kind_and_layer,
+    layers_and_kinds,
+    numbered,
+    stem_and_leaf,
+)
 from torch2grid_builtin._forms import stacked
 from torch2grid_builtin._rules.about import is_called_weight, is_mask, weights as weights_of
 from torch2grid_builtin._views.convolutions import channel_names
@@ -44,7 +50,9 @@ FORMATS = {
 _SIDE = 8  # of fewer rows or columns there is no telling which is usual
 _UNITS = 16
 _LOOSE = f"vectors and matrices of fewer than {_SIDE} rows or columns"
+_OTHERS = "biases, statistics, tables and other tensors"
 _SIBLINGS = 3
+_NUMBERS = 4  # in a name, by the first of which tensors may be siblings
 _FEW = 16  # weights of a tensor whose figures are compared with those of others
 _BARS, _KINDS = 12, 30
 Array = np.ndarray[Any, Any]
@@ -85,10 +93,12 @@ class Outliers(View):
             *self._weights([each for each in judged if not _is_real(each)], summaries, largest, is_judged=True),
             *self._weights(loose, summaries, largest, is_judged=False),
         ]
-        parts = {tensor.name: tuple(matrices(tensor)) for tensor in learned}
+        compared = [*learned, *(checkpoint[name] for name in _distinct(checkpoint) if _is_real(checkpoint[name]))]
+        parts = {tensor.name: tuple(matrices(tensor)) for tensor in compared}
         matched = [part for tensor in judged for part in parts[tensor.name] if _is_matrix(part.tensor)]
         units = self._units([(part.tensor, part.of(results, "profile")) for part in matched])
-        layers = list(_layers((part for tensor in learned for part in parts[tensor.name]), results, self.z))
+        weights_alone = {tensor.name for tensor in learned}
+        layers = list(_layers([part for each in parts.values() for part in each], weights_alone, results, self.z))
         units.sort(key=_by_ratio)
         unlike = sorted((each for each in layers if each.z), key=_by_z)
         found.sort(key=_by_size)
@@ -100,14 +110,18 @@ class Outliers(View):
         tables = (
             _table(WEIGHTS, weights, text),
             _table(UNITS, units[: self.count], f"Rows and columns: {_beyond(units, self.count, self.z)}"),
-            _table(LAYERS, unlike[: self.count], f"Layers beside their siblings: {_beyond(layers, self.count, self.z)}"),
+            _table(
+                LAYERS,
+                unlike[: self.count],
+                f"Layers beside their siblings: {_beyond(layers, self.count, self.z, loose=_OTHERS)}",
+            ),
         )
         title = run.title or f"Outliers of {source_name(checkpoint)}"
         about = {"tensors": list(checkpoint)}
         names = ("weights", "rows and columns", "layers")
         yield Page("outliers", title, tables, kind="table", about=about, panel_names=names)
         panels = (
-            _map(layers, [part for tensor in learned for part in parts[tensor.name]], results, self.z),
+            _map(layers, [part for each in parts.values() for part in each], results, self.z),
             _bars(weights, "Largest weights", self.z),
             _bars(units, "Rows and columns", self.z),
         )
@@ -252,9 +266,12 @@ class _Found:
         return (self.tensor, *self.cells, z, limit, note or ("yes" if self.outlier else ""))
 
 
-def _by_z(found: _Found) -> tuple[bool, float]:
-    """Sorts layers: outliers, then the others by how far they stick out; equal ones are in the order of the model."""
-    return not found.outlier, -abs(found.z)
+def _by_z(found: _Found) -> tuple[bool, bool, bool, float]:
+    """Sorts layers: outliers, what else is beyond z, then weights before other tensors, by how far they stick out.
+
+    Equal ones are in the order of the model.
+    """
+    return not found.outlier, not found.beyond, not found.judged, -abs(found.z)
 
 
 def _by_ratio(found: _Found) -> tuple[bool, bool, float, float]:
@@ -275,9 +292,14 @@ def _table(columns: tuple[str, ...], found: Sequence[_Found], title: str) -> Tab
     return Table(columns, tuple(each.row for each in found), title, formats_of(columns, FORMATS))
 
 
-def _beyond(found: Sequence[_Found], shown: int, z: float, lost: Sequence[_Found] = (), cut: bool = False) -> str:
-    """How many outliers there are by what threshold, of which the first *shown* are listed. cut: there may be more."""
-    outliers, loose = sum(each.outlier for each in found), sum(each.beyond and not each.judged for each in found)
+def _beyond(
+    found: Sequence[_Found], shown: int, z: float, lost: Sequence[_Found] = (), cut: bool = False, loose: str = _LOOSE
+) -> str:
+    """How many outliers there are by what threshold, of which the first *shown* are listed.
+
+    cut: there may be more. loose: what is not judged.
+    """
+    outliers, others = sum(each.outlier for each in found), sum(each.beyond and not each.judged for each in found)
     tails = sum(each.is_tail for each in found)
     if not found:
         text = "nothing to compare"
@@ -287,9 +309,9 @@ def _beyond(found: Sequence[_Found], shown: int, z: float, lost: Sequence[_Found
         if outliers > shown:
             text += f", the first {shown:,} of them here" if shown else ", not listed"
         text += f"; {tails:,} beyond z alone" if tails else ""
-        text += f"; {loose:,} in {_LOOSE}, not judged" if loose else ""
+        text += f"; {others:,} in {loose}, not judged" if others else ""
     else:
-        text = f"{_LOOSE} alone, not judged" + (f"; {loose:,} beyond z = {z:g}" if loose else "")
+        text = f"{loose} alone, not judged" + (f"; {others:,} beyond z = {z:g}" if others else "")
     return f"NaN or Inf; {text}" if lost else text
 
 
@@ -374,19 +396,33 @@ def _lost(tensor: LazyTensor, largest: LargestWeights) -> list[_Found]:
     return found
 
 
-def _layers(learned: Iterable[Matrix], results: Mapping[str, Any], z: float) -> Iterator[_Found]:
-    """Each tensor that has siblings, with the figure by which it differs most; matrices of a stack are siblings, too."""
-    kinds: dict[tuple[str, bool, tuple[int, ...]], list[tuple[str, Distribution]]] = {}
-    for part in learned:
-        kind, layer = kind_across(part.owner)
-        summary: Distribution = part.of(results, "summary")
-        if layer is not None and part.tensor.size >= _FEW and summary.finite:
-            key = kind, _is_real(part.tensor), part.tensor.shape
-            kinds.setdefault(key, []).append((part.tensor.name, summary))
-    for (*_, shape), members in kinds.items():
-        if len(members) < _SIBLINGS:
-            continue
-        found = [summary for _, summary in members]
+def _siblings(parts: Sequence[Matrix]) -> Iterator[list[Matrix]]:
+    """The *parts* in groups of one dtype and shape, whose names differ in the numbers of layers and experts.
+
+    Those of no such group are siblings if their names differ in one number that is a part of a word.
+    """
+    left = list(parts)
+    for kind_of in (kind_across, *(partial(numbered, place=place) for place in range(_NUMBERS))):
+        kinds: dict[tuple[str, bool, tuple[int, ...]], list[Matrix]] = {}
+        for part in left:
+            kind, layer = kind_of(part.owner)
+            if layer is not None:
+                kinds.setdefault((kind, _is_real(part.tensor), tuple(part.tensor.shape)), []).append(part)
+        groups = [members for members in kinds.values() if len(members) >= _SIBLINGS]
+        yield from groups
+        grouped = {part.tensor.name for members in groups for part in members}
+        left = [part for part in left if part.tensor.name not in grouped]
+
+
+def _layers(parts: Sequence[Matrix], judged: Set[str], results: Mapping[str, Any], z: float) -> Iterator[_Found]:
+    """Each tensor that has siblings, with the figure by which it differs most; matrices of a stack are siblings, too.
+
+    judged: the tensors that may be outliers.
+    """
+    parts = [part for part in parts if part.tensor.size >= _FEW and part.of(results, "summary").finite]
+    for group in _siblings(parts):
+        members = [(part.tensor.name, part.of(results, "summary")) for part in group]
+        found, shape = [summary for _, summary in members], group[0].tensor.shape
         noise = math.sqrt(24 / math.prod(shape)) / 3  # of the kurtosis of normal numbers, by ratio
         figures = {
             "std": ([each.std for each in found], 0.0, 0.0),
@@ -400,11 +436,17 @@ def _layers(learned: Iterable[Matrix], results: Mapping[str, Any], z: float) -> 
                 before = best[place]
                 if before is None or abs(score) > abs(before.z):
                     cells = (figure, value - offset, median - offset, len(members))
-                    best[place] = _Found(name, cells, score, limit(z, len(members)), figure)
+                    is_judged = group[place].owner in judged
+                    best[place] = _Found(name, cells, score, limit(z, len(members)), figure, judged=is_judged)
         yield from filter(None, best)
 
 
-def _map(layers: Sequence[_Found], learned: Iterable[Matrix], results: Mapping[str, Any], z: float) -> Heatmap | Text:
+def _kind_in_map(name: str) -> tuple[str, int | None]:
+    kind, layer = kind_and_layer(name)
+    return numbered(name) if layer is None else (kind, layer)
+
+
+def _map(layers: Sequence[_Found], parts: Iterable[Matrix], results: Mapping[str, Any], z: float) -> Heatmap | Text:
     """Which layer sticks out in which kind: a row for each layer, a column for each kind, of experts one for each of them.
 
     What of these kinds is NaN or Inf throughout has its cell, too.
@@ -412,7 +454,7 @@ def _map(layers: Sequence[_Found], learned: Iterable[Matrix], results: Mapping[s
     kinds: dict[str, dict[int, str]] = {}
     strongest: dict[str, float] = {}
     for each in layers:
-        kind, layer = kind_and_layer(each.tensor)
+        kind, layer = _kind_in_map(each.tensor)
         if layer is not None:
             kinds.setdefault(kind, {})[layer] = each.tensor
             leaf = stem_and_leaf(kind)[1]
@@ -420,8 +462,8 @@ def _map(layers: Sequence[_Found], learned: Iterable[Matrix], results: Mapping[s
     kept = set(sorted(strongest, key=lambda leaf: -strongest[leaf])[:_KINDS])
     shown = {kind: members for kind, members in kinds.items() if stem_and_leaf(kind)[1] in kept}
     figures = {each.tensor: max(min(each.z, 1e6), -1e6) for each in layers}
-    for part in learned:
-        kind, layer = kind_and_layer(part.tensor.name)
+    for part in parts:
+        kind, layer = _kind_in_map(part.tensor.name)
         if kind in shown and layer is not None and not part.of(results, "summary").finite:
             shown[kind][layer] = part.tensor.name
             figures[part.tensor.name] = math.nan
@@ -430,7 +472,7 @@ def _map(layers: Sequence[_Found], learned: Iterable[Matrix], results: Mapping[s
     if len(kept) < len(strongest):
         title += f"; {len(strongest) - len(kept):,} columns that differ less are not shown"
     panel = layers_and_kinds(shown, figures, lost, "z", title, (-z, z))
-    none = f"No tensor here has {_SIBLINGS - 1} or more siblings: the same name with another number, and its shape."
+    none = f"No tensor here has {_SIBLINGS - 1} or more siblings: the same name with other numbers, and its shape."
     return Text(none) if panel is None else panel
 
 

@@ -72,8 +72,9 @@ class Distribution(Figures):
       that is more, and rounded to five digits.
       float64 beyond float32's range is counted in the end buckets: there a quantile only lies between the largest float32
       and ``max``. The 0 and 1 quantiles are ``min`` and ``max``;
-    - ``histogram``: exact for up to 1,024 weights, and where they are bfloat16 numbers; elsewhere each edge may misplace weights of the one bucket
-      that it cuts, and an edge that is a bfloat16 number cuts none (weights equal to a negative one count as below it).
+    - ``histogram``: exact for up to 1,024 weights, and where they are bfloat16 numbers. Elsewhere each edge may misplace
+      weights of the one bucket that it cuts, and an edge that is a bfloat16 number cuts none (weights equal to a negative one
+      count as below it).
 
     Merging in any grouping gives the same counts and quantiles; moments differ by rounding alone.
 
