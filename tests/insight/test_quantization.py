@@ -431,7 +431,7 @@ def test_what_float32_cannot_hold_is_not_called_inf_or_zero():
     large, small = rng.standard_normal((32, 64)) * 1e200, (rng.standard_normal((32, 64)) * 1e-42).astype(np.float32)
     pages = draw(QuantizationView(), {"large.weight": large, "small.weight": small, "zero.weight": np.zeros((32, 64))})
     told = {row[0]: row[-1] for row in pages["quantization"].panels[1].rows}
-    assert told["large.weight"].endswith("as float32, which 2,048 weights are too large for")
+    assert told["large.weight"].endswith("as float32, too narrow for 2,048 weights")
     assert told["small.weight"].startswith("too small: ")
     assert told["zero.weight"] == "all zero"
     types = {row[0]: row for row in pages["quantization"].panels[2].rows}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tests.support.views.drawing import checkpoint_of, draw
 
+from torch2grid_builtin._views.grid import GridView
 from torch2grid_builtin._views.layers import LayersView
 from torch2grid_core import Settings
 from torch2grid_core._plugins.options import options_of
@@ -330,3 +331,13 @@ def test_stacks_of_as_many_matrices_are_laid_out_alike_on_a_sheet_and_numbered()
         tops, lefts = (sorted({mark.rects[0][axis] for mark in marks}) for axis in (0, 1))
         found.add(tuple((tops.index(mark.rects[0][0]), lefts.index(mark.rects[0][1])) for mark in marks))
     assert len(found) == 1
+
+
+def test_complex_weights_are_drawn_by_size_and_the_picture_says_so():
+    arrays = {"c.weight": np.full((4, 6), 3 - 4j, np.complex64), "r.weight": np.full((4, 6), -5.0)}
+    pages = draw(LayersView(), arrays)
+    assert pages["layers/c.weight"].panels[0].grid.quantity == "|weight|"
+    assert pages["layers/r.weight"].panels[0].grid.quantity == "weight"
+    assert [panel.grid.quantity for panel in pages["layer_overview"].panels] == ["|weight|", "weight"]
+    (panel,) = draw(GridView(), arrays)["neural_grid"].panels
+    assert panel.grid.notes == ("complex weights are drawn by their size: 1 tensor",)

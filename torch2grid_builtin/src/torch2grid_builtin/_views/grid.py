@@ -15,7 +15,8 @@ from torch2grid_builtin._views.limits import readable
 from torch2grid_core import Checkpoint, Grid, LazyTensor, Need, Page, Settings, View
 from torch2grid_core.grids import ColorScale, is_vector
 from torch2grid_core.measures import Transformed
-from torch2grid_core.text import human_count, visible
+from torch2grid_core.sources import is_complex
+from torch2grid_core.text import counted, human_count, visible
 
 Array = np.ndarray[Any, Any]
 _FEW = 0.2  # of the share of cells that limits leave out anyway: fewer cells of vectors do not move them
@@ -44,6 +45,8 @@ class GridView(View):
             f"{human_count(sum(tensor.size for tensor in drawn.values()))} weights",
             visible(chosen or transformer.name, 60),
         ]
+        if sizes := sum(is_complex(tensor.dtype) for tensor in drawn.values()):
+            grid = replace(grid, notes=(*grid.notes, f"complex weights are drawn by their size: {counted(sizes, 'tensor')}"))
         page = Page(
             f"neural_grid_{chosen}" if chosen else "neural_grid",
             run.title or " · ".join(facts),

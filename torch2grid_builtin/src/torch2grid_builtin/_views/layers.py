@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from torch2grid_core import Checkpoint, Grid, Layout, LazyTensor, Need, Page, Se
 from torch2grid_core.grids import ColorScale, Reduction, flat_run, is_vector
 from torch2grid_core.measures import Profile, Raster, UnitProfile
 from torch2grid_core.pages import Marginal
-from torch2grid_core.sources import kept_places
+from torch2grid_core.sources import is_complex, kept_places
 from torch2grid_core.text import shape_text, visible
 
 Array = np.ndarray[Any, Any]
@@ -61,7 +61,7 @@ class LayersView(View):
 
     def tensor_pages(self, tensor: LazyTensor, results: Mapping[str, Any], run: Settings) -> Iterable[Page]:
         """One page, named as the tensor, in the folder ``layers``."""
-        grid: Grid = results["grid"]
+        grid = _sizes_named(tensor, results["grid"])
         axes = axes_of(tensor, grid)
         title = tensor_title(tensor)
         if run.title:
@@ -114,14 +114,15 @@ class LayersView(View):
             title += rows_text(sheet.rows)
             if len(sheets) > 1:
                 title += f" · sheet {index + 1} of {len(sheets)}"
+            shown = {name: _sizes_named(checkpoint[name], results[name]) for name in sheet.names}
             panels = tuple(
                 run.heatmap(
-                    results[name],
+                    grid,
                     scale=scales.get(name),
                     title=visible(placed_name(checkpoint[name])),
-                    label=_label(checkpoint[name], results[name]),
+                    label=_label(checkpoint[name], grid),
                 )
-                for name in sheet.names
+                for name, grid in shown.items()
             )
             yield Page(
                 OVERVIEW if index == 0 else f"{OVERVIEW}_{index + 1}",
@@ -163,6 +164,11 @@ def _limits(scale: ColorScale) -> str:
     """The limits of a scale and its shape: ``±0.05, linear``."""
     text = f"±{figure_text(scale.high)}" if scale.diverging else f"{figure_text(scale.low)} to {figure_text(scale.high)}"
     return f"{text}, {'asinh' if scale.kind == 'asinh' else 'linear'}"
+
+
+def _sizes_named(tensor: LazyTensor, grid: Grid) -> Grid:
+    """The grid; of complex weights it holds sizes, and says so."""
+    return replace(grid, quantity="|weight|") if is_complex(tensor.dtype) else grid
 
 
 def _cells(grids: Sequence[Grid]) -> str:

@@ -30,7 +30,7 @@ from torch2grid_builtin._views.units import matrix_in_whole
 from torch2grid_core import Checkpoint, LazyTensor, Need, NotDrawable, Page, Settings, UsageError, View
 from torch2grid_core.pages import Heatmap, Table, Text
 from torch2grid_core.sources import is_floating
-from torch2grid_core.text import did_you_mean, shape_text, visible
+from torch2grid_core.text import counted, did_you_mean, shape_text, visible
 
 FOLDER, OVERVIEW = "quantization", "quantization_overview"
 RELATIVE = "‖Δ‖/‖W‖"
@@ -163,7 +163,7 @@ def _place(tensor: LazyTensor, index: Sequence[int]) -> str:
 def _what(each: QuantizationErrors) -> str:
     """What there is to say of a tensor whose figures are not known, or are those of nothing."""
     if each.beyond:
-        return f"{flag(each.not_finite, math.prod(each.shape))} as float32, which {each.beyond:,} weights are too large for"
+        return f"{flag(each.not_finite, math.prod(each.shape))} as float32, too narrow for {counted(each.beyond, 'weight')}"
     if each.not_finite:
         return flag(each.not_finite, math.prod(each.shape))
     if each.norm:

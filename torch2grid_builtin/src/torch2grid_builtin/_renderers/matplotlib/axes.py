@@ -452,16 +452,17 @@ def _histogram(panel: Histogram, ax: Axes) -> None:
     for (name, values), color in zip(panel.curves.items(), cycle(CURVES), strict=False):
         line = outline(panel.edges, over_bars(values, panel.log), 0.5 if panel.log else 0.0) if len(panel.counts) else ([], [])
         ax.plot(*line, color=color, linewidth=1.5, label=visible(name, _NAME).lstrip("_"))
-    for name, value in panel.marks.items():
-        _mark(ax.axvline, name, value)
+    _marks_at(ax.axvline, panel.marks)
     _legend(ax, bool(panel.marks or panel.curves))
 
 
-def _mark(line: Callable[..., Any], name: str, value: float) -> None:
-    if math.isfinite(value):
-        text = visible(name, _NAME)
-        text += "" if any(char.isdigit() for char in text) else f" {number(value)}"
-        line(value, color=MARK, linestyle="--", linewidth=1, label=text.lstrip("_"))
+def _marks_at(line: Callable[..., Any], marks: Mapping[str, float]) -> None:
+    """Lines at values, each dashed in a way of its own, by which the legend tells them apart."""
+    for (name, value), style in zip(marks.items(), cycle(("--", ":", "-.", (0, (6, 2, 1, 2, 1, 2)))), strict=False):
+        if math.isfinite(value):
+            text = visible(name, _NAME)
+            text += "" if any(char.isdigit() for char in text) else f" {number(value)}"
+            line(value, color=MARK, linestyle=style, linewidth=1, label=text.lstrip("_"))
 
 
 def _legend(ax: Axes, wanted: bool) -> None:
@@ -506,10 +507,8 @@ def _line(panel: Line, ax: Axes) -> None:
         _names(ax.xaxis, panel.x, panel.xticks)
         ax.tick_params(axis="x", rotation=90)
     _labels(ax, panel.xlabel, panel.ylabel)
-    for name, value in panel.marks.items():
-        _mark(ax.axhline, name, value)
-    for name, value in panel.xmarks.items():
-        _mark(ax.axvline, name, value)
+    _marks_at(ax.axhline, panel.marks)
+    _marks_at(ax.axvline, panel.xmarks)
     for place in panel.flags:
         ax.axvline(float(panel.x[place]), color=LOST, linewidth=1)
     _legend(ax, len(panel.y) > 1 or bool(panel.marks or panel.xmarks))
@@ -535,10 +534,8 @@ def _scatter(panel: Scatter, ax: Axes) -> None:
         ax.scatter(panel.x[chosen], panel.y[chosen], s=14, color=colors[place], label=visible(group, _NAME).lstrip("_"))
     _logs(panel, [panel.y], ax)
     _labels(ax, panel.xlabel, panel.ylabel)
-    for name, value in panel.marks.items():
-        _mark(ax.axhline, name, value)
-    for name, value in panel.xmarks.items():
-        _mark(ax.axvline, name, value)
+    _marks_at(ax.axhline, panel.marks)
+    _marks_at(ax.axvline, panel.xmarks)
     _legend(ax, bool(panel.groups or panel.marks or panel.xmarks))
 
 
@@ -552,8 +549,7 @@ def _bar(panel: Bar, ax: Axes) -> None:
         _numbered(ax.xaxis)
     _names(ax.yaxis, places, panel.labels, panel.flags)
     _labels(ax, panel.ylabel, "")
-    for name, value in panel.marks.items():
-        _mark(ax.axvline, name, value)
+    _marks_at(ax.axvline, panel.marks)
     _legend(ax, bool(panel.marks))
 
 

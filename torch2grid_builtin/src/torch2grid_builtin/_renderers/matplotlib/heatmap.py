@@ -159,10 +159,12 @@ class HeatmapDrawing(Drawing):
             canvas.rule(x - 5, math.floor(at), x - 1, math.floor(at), RULE)
             canvas.text(x - 8, at, text, size, MUTED, ha="right", va="middle")
         if panel.rows:
-            label, room = panel.rows, max(self.high, 60)
-            if text_width(literal(label), size) > room:
+            label = panel.rows
+            if text_width(literal(label), size) > self.high:
                 label = label.partition(" (")[0]  # what is explained matters more than how
-            canvas.text(left, y + self.high / 2, fit(label, room, size), size, INK, ha="center", va="top", upright=True)
+            label = fit(label, max(self.high + self.below, 60), size)  # beside the numbers of columns there is room, too
+            middle = y + max(self.high, text_width(label, size)) / 2
+            canvas.text(left, middle, label, size, INK, ha="center", va="top", upright=True)
         for place, index in self.column_ticks:
             at = x + place * self.factor[1]
             canvas.rule(math.floor(at), y + self.high + 1, math.floor(at), y + self.high + 5, RULE)
