@@ -26,7 +26,7 @@ from torch2grid_builtin._renderers.matplotlib.ticks import index_ticks
 from torch2grid_builtin._renderers.numbers import number
 from torch2grid_core import Grid, Page, Settings, UsageError
 from torch2grid_core.grids import NOT_FINITE, ColorScale, color_scale, paint
-from torch2grid_core.pages import Bar, Heatmap, Table
+from torch2grid_core.pages import Bar, Heatmap, Histogram, Table
 
 mpl.use("Agg")
 STATE = torch.load(DIGITS, weights_only=True)
@@ -613,6 +613,16 @@ def test_lines_of_the_same_names_have_one_legend():
     assert len(named) == 1
     assert not named[0].axes.lines  # it stands beside the diagrams, not over their lines
     assert all(len(legend.get_texts()) == 1 for legend in legends if legend not in named)  # of a mark that one panel has
+
+
+def test_marks_of_one_plot_are_told_apart_by_their_dashes():
+    axes = Figure().add_subplot()
+    panel = Histogram(np.arange(4.0), np.array([1, 2, 3]), marks={"0": 0.0, "mean": 1.0, "low": 2.0, "high": 2.5})
+    Page("p", "t", (panel,)).plot(axes)
+    styles = [
+        repr((line.get_color(), line._unscaled_dash_pattern)) for each in axes.child_axes or [axes] for line in each.lines
+    ]
+    assert len(styles) == len(set(styles)) == 4
 
 
 def test_a_page_saves_itself(tmp_path):

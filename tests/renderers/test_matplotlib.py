@@ -31,6 +31,18 @@ def texts(svg: bytes) -> list[str]:
     return [element.text or "" for element in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 8, 30])
+@pytest.mark.parametrize("columns", [3, 40, 700])
+def test_the_label_of_rows_is_whole_and_on_the_page_however_few_there_are(rows, columns):
+    grid = Grid(np.linspace(-1, 1, rows * columns, dtype=np.float32).reshape(rows, columns))
+    panel = Settings(limits=(-1, 1)).heatmap(grid, rows="output channel", columns="input channel")
+    drawn = draw_page(Page("p", "t", (panel,)), Style())
+    (label,) = (each for each in drawn.shapes if isinstance(each, Label) and each.upright and each.text == "output channel")
+    half = text_width(label.text, label.size) / 2
+    assert 0 <= label.y - half
+    assert label.y + half <= drawn.height
+
+
 @pytest.mark.parametrize(("format", "columns"), [("png", 1), ("svg", 1), ("svg", 3), ("svg", 5), ("pdf", 3)])  # of one figure
 def test_a_page_of_all_panels(format, columns):
     page = Page("all", "All panels", tuple(PANELS.values()), columns=columns, wide=1)
