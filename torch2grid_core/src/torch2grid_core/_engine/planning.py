@@ -92,7 +92,7 @@ class Asked:
         """The need as far as it is about the tensor *name* by itself; ``None`` where it was dropped."""
         if self.error is not None:
             return None
-        found = attempt(self.need, self.origin, lambda: self.need.only((name,)))
+        found: Need[Any] | Stop = attempt(self.need, self.origin, lambda: self.need.only((name,)))
         if isinstance(found, STOPS):
             self.error = found
             return None
