@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 from tests.raster.test_window import LAYOUTS, arrays, lazy
 
-from torch2grid_core import Checkpoint, Layout, measure
+from torch2grid_core import Checkpoint, Layout, PluginManager, measure
 from torch2grid_core.grids import REDUCTIONS, Block, Window, raster_window
 from torch2grid_core.measures import Planes
 
@@ -80,6 +81,25 @@ def test_large_tensors_are_cut_into_pieces_that_add_up(monkeypatch: pytest.Monke
     assert np.array_equal(window.counts, expected.counts)
     for name in REDUCTIONS:
         np.testing.assert_allclose(window.planes[name], expected.planes[name], rtol=1e-6)
+
+
+def test_a_worker_gets_the_place_of_what_it_reads_alone(tmp_path: Path) -> None:
+    shapes = {f"h.{number}.weight": (20, 30) for number in range(40)}
+    np.savez(tmp_path / "model.npz", **{name: np.ones(shape, np.float32) for name, shape in shapes.items()})
+    blocks = [Block(name, 0, 20 * number, 0, ((20, 1, 0), (30, 0, 1))) for number, name in enumerate(shapes)]
+    need, given = Planes(Layout(20 * len(shapes), 30, (5, 5), tuple(blocks)), REDUCTIONS), []
+
+    class Watched(ThreadPoolExecutor):
+        def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Any:
+            given.extend(arguments[0])
+            return super().submit(function, *arguments, **named)
+
+    with Watched(2) as executor:
+        found = dict(measure(PluginManager.discover().open(tmp_path / "model.npz"), {"planes": need}, executor=executor))
+    assert {key: each["planes"].rectangle for key, each in found.items()} == {
+        name: (4 * number, 0, 4, 6) for number, name in enumerate(shapes)
+    }
+    assert [ask.need.layout.tensors for task in given for ask in task.asks] == [(name,) for name in shapes]
 
 
 def test_what_is_no_layout_and_no_reduction_is_refused() -> None:

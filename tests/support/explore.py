@@ -99,6 +99,7 @@ def running(checkpoints: Sequence[Any], spec: Any = "atlas", memory: int = 1 << 
     if str(SOURCE) not in sys.path:
         sys.path.insert(0, str(SOURCE))
     from torch2grid_core import PluginManager
+    from torch2grid_explore.bound import Bound
     from torch2grid_explore.picture import Picture, map_of
     from torch2grid_explore.server import Served
     from torch2grid_explore.session import Session
@@ -107,12 +108,14 @@ def running(checkpoints: Sequence[Any], spec: Any = "atlas", memory: int = 1 << 
     place = map_of(manager, spec, {name: tensor.shape for name, tensor in checkpoints[0].items()}, memory)
     pictures = [Picture(place, each, f"picture {number}", "weights") for number, each in enumerate(checkpoints)]
     session = Session(place, pictures, "a test", [], ["model"], "atlas")
-    server = Served(session, "127.0.0.1", 0)
+    bound = Bound("127.0.0.1", 0)
+    address = bound.address
+    server = Served(session, bound)
     session.start()
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
-        yield Client(server.address), session
+        yield Client(address), session
     finally:
         server.stop()
         thread.join(20)

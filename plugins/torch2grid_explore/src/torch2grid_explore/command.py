@@ -126,17 +126,20 @@ def explore(manager: PluginManager, models: Sequence[str], asked: Asked, setting
 
 
 def _serve(session: Session, follower: Follower, asked: Asked) -> None:
-    from torch2grid_explore.server import Served
+    from torch2grid_explore.bound import Bound
 
     try:
-        served = Served(session, asked.host, asked.port, lambda address: click.echo(f"in another browser: {address}", err=True))
+        bound = Bound(asked.host, asked.port)
     except OSError as error:
         raise UsageError(f"--host {asked.host} --port {asked.port}: cannot be served: {error.strerror}") from error
-    follower.start()
-    click.echo(served.address)
+    click.echo(bound.address)
     sys.stdout.flush()
     if asked.browser:
-        webbrowser.open(served.address)
+        webbrowser.open(bound.address)
+    from torch2grid_explore.server import Served  # while the browser starts, or the address is on its way to one
+
+    served = Served(session, bound, lambda address: click.echo(f"in another browser: {address}", err=True))
+    follower.start()
     try:
         served.run()
     finally:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
+
+from torch2grid_explore.bound import Bound
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -35,13 +37,12 @@ _SAFE = {
 class Gate:
     """Lets a request through that is for this host, from this page, by a browser that once had the token.
 
-    hosts: values of ``Host`` that are this server's. The token is good for one exchange: whoever brings it gets a cookie, and
-    *renewed* is called with the next one, so that the person can open another browser.
+    The token of *bound* is good for one exchange: whoever brings it gets a cookie, and *renewed* is called with the address of
+    the next one, so that the person can open another browser.
     """
 
-    def __init__(self, app: App, hosts: Iterable[str], renewed: Callable[[str], None] = lambda token: None) -> None:
-        self.app, self.hosts, self.renewed = app, frozenset(each.lower() for each in hosts), renewed
-        self.token = secrets.token_urlsafe(32)
+    def __init__(self, app: App, bound: Bound, renewed: Callable[[str], None] = lambda address: None) -> None:
+        self.app, self.bound, self.hosts, self.renewed = app, bound, bound.hosts, renewed
         self._session = secrets.token_urlsafe(32)
         self._cookie = f"torch2grid_{secrets.token_hex(4)}"  # cookies of one host are shared by all its ports
 
@@ -86,10 +87,11 @@ class Gate:
     def _exchanged(self, scope: Scope) -> Message | None:
         """The answer to whoever brings the token, a cookie; ``None`` to others. The token is gone then."""
         brought = parse_qs(scope["query_string"].decode("ascii")).get("token", []) if scope["path"] == "/" else []
-        if len(brought) != 1 or scope["method"] != "GET" or not hmac.compare_digest(brought[0].encode(), self.token.encode()):
+        token = self.bound.token.encode()
+        if len(brought) != 1 or scope["method"] != "GET" or not hmac.compare_digest(brought[0].encode(), token):
             return None
-        self.token = secrets.token_urlsafe(32)
-        self.renewed(self.token)
+        self.bound.renew()
+        self.renewed(self.bound.address)
         cookie = f"{self._cookie}={self._session}; HttpOnly; SameSite=Strict; Path=/"
         headers = [(b"location", b"/"), (b"set-cookie", cookie.encode()), (b"content-length", b"0")]
         return {"type": "http.response.start", "status": 303, "headers": headers}

@@ -23,6 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from torch2grid_builtin.viewer import bundled, modules
 from torch2grid_core import Torch2GridError
 from torch2grid_core.text import json_text, visible
+from torch2grid_explore.bound import Bound
 from torch2grid_explore.describing import about, mapped
 from torch2grid_explore.gate import Gate
 from torch2grid_explore.limits import KINDS, limits, limits_by_kind
@@ -214,16 +215,11 @@ class _Limited(H11Protocol):
 
 
 class Served:
-    """A server that is bound, and not yet running. address: where its page is, with the token."""
+    """A server of an address that is bound; not yet running. renewed: gets the address for another browser."""
 
-    def __init__(self, session: Session, host: str, port: int, renewed: Callable[[str], None] = lambda address: None) -> None:
-        self.session, self.host = session, host
-        self.socket = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-        self.port = self.socket.getsockname()[1]
-        names = {host, "localhost", "127.0.0.1", "[::1]"}
-        self._home = f"[{host}]" if ":" in host else host
-        application = Application(session)
-        self.gate = Gate(application.app, [f"{name}:{self.port}" for name in names], lambda token: renewed(self.address))
+    def __init__(self, session: Session, bound: Bound, renewed: Callable[[str], None] = lambda address: None) -> None:
+        self.session, self.socket = session, bound.socket
+        self.gate = Gate(Application(session).app, bound, renewed)
         config = uvicorn.Config(
             self.gate,
             http=_Limited,
@@ -238,11 +234,6 @@ class Served:
             h11_max_incomplete_event_size=16 << 10,
         )
         self.server = uvicorn.Server(config)
-
-    @property
-    def address(self) -> str:
-        """The address that opens the page once."""
-        return f"http://{self._home}:{self.port}/?token={self.gate.token}"
 
     def run(self) -> None:
         """Serve until interrupted."""

@@ -86,13 +86,22 @@ class Asked:
 
     def only(self, name: str, key: Hashable) -> Need[Any] | None:
         """The need as far as it is about *name*, one tensor of the group *key*; ``None`` where it was dropped."""
+        return self.of_one(name) if key in self._left or self.error is not None else self.need
+
+    def of_one(self, name: str) -> Need[Any] | None:
+        """The need as far as it is about the tensor *name* by itself; ``None`` where it was dropped."""
         if self.error is not None:
             return None
-        found = attempt(self.need, self.origin, lambda: self.need.only((name,))) if key in self._left else self.need
+        found: Need[Any] | Stop = attempt(self.need, self.origin, lambda: self.need.only((name,)))
         if isinstance(found, STOPS):
             self.error = found
             return None
         return found
+
+    @property
+    def alike(self) -> bool:
+        """True where the same need travels with each tensor."""
+        return type(self.need).only is Need.only
 
     def is_spread(self, key: Hashable) -> bool:
         """True where the group is read tensor by tensor."""
@@ -216,7 +225,7 @@ class Plan:
         of_each = [each for each in self._each if each.error is None and name in each.groups]
         alone, together = self._alone.get(name, ()), self._together.get(name, ())
         apart: list[Ask] = []
-        if more or alone or together or type(tensor) is not LazyTensor:
+        if more or alone or together or type(tensor) is not LazyTensor or not all(each.alike for each in of_each):
             asks, apart = self._asks(tensor, of_each, more)
             kind = None if then is not None else self._kind(asks)
         else:  # one of many thousands, perhaps, which share what is asked of them
@@ -236,7 +245,9 @@ class Plan:
     def _asks(self, tensor: LazyTensor, of_each: Sequence[Asked], more: Sequence[Ask]) -> tuple[tuple[Ask, ...], list[Ask]]:
         """What is asked where *tensor* is read, and what is a task of its own."""
         name = tensor.name
-        asks = [Ask(each.number, BY_NAME, each.need, each.origin, True) for each in of_each]
+        asks = [
+            Ask(each.number, BY_NAME, part, each.origin, True) for each in of_each if (part := each.of_one(name)) is not None
+        ]
         asks += [
             Ask(asked.number, key, part, asked.origin, len(asked.groups[key]) == 1)
             for asked, key in self._alone.get(name, ())

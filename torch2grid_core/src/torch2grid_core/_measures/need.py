@@ -191,7 +191,7 @@ class Need(Generic[R]):
         return {name: (name,) for name in checkpoint}
 
     def only(self, names: tuple[str, ...]) -> Need[Any]:
-        """Return the need for *names*, some of a group. That is what travels to a worker."""
+        """Return the need for *names*, some of a group, or a tensor that is a group. That is what travels to a worker."""
         return self
 
     def unite(self, other: Need[Any]) -> Need[Any] | None:

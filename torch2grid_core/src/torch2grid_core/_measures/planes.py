@@ -13,13 +13,15 @@ from torch2grid_core._measures.need import Chunk, Collector, Need
 from torch2grid_core._pictures.blocks import Block, Rect
 from torch2grid_core._pictures.cells import split
 from torch2grid_core._pictures.layout import Layout, cells_of
-from torch2grid_core._pictures.raster import STRETCH, placed_in, totals
+from torch2grid_core._pictures.raster import placed_in, totals
 from torch2grid_core._pictures.reductions import Room, reduction, to_float32
 from torch2grid_core._pictures.window import Window
 
 if TYPE_CHECKING:
     from torch2grid_core._data.checkpoint import Checkpoint
     from torch2grid_core._data.tensor import LazyTensor
+
+_AT_ONCE = 1 << 20  # weights whose cells are found at once, at most; through the reductions they go fewer at a time
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ class _Cells(Collector):
     def update(self, chunk: Chunk) -> None:
         values, room = chunk.values, Room()
         with np.errstate(all="ignore"):
-            for first in range(0, len(values), STRETCH):
-                part, start = values[first : first + STRETCH], chunk.start + first
+            for first in range(0, len(values), _AT_ONCE):
+                part, start = values[first : first + _AT_ONCE], chunk.start + first
                 met = [(place, each) for place, cells in enumerate(self._cells) for each in cells.met(start, start + len(part))]
                 for place, each in met:
                     each.add(self._targets[place], self._reducers, part, room)

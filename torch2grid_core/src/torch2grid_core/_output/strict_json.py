@@ -26,6 +26,11 @@ def json_text(value: Any, indent: int | None = None) -> str:
 
 def plain(value: Any) -> Any:
     """*value* as what strict JSON can hold: dicts, lists, texts, finite numbers, truth values and ``None``."""
+    kind = type(value)
+    if value is None or kind is str or kind is int or kind is bool:  # nearly all of it, and these are found out at once
+        return value
+    if kind is list or kind is tuple:
+        return [plain(each) for each in value]
     if isinstance(value, np.ndarray):
         value = value.tolist()
     elif isinstance(value, np.generic):
@@ -34,7 +39,7 @@ def plain(value: Any) -> Any:
         return _number(value)
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
-    if isinstance(value, (str, int, bool, type(None))):
+    if isinstance(value, (str, int)):
         return value
     if isinstance(value, Iterable):
         return [plain(each) for each in value]

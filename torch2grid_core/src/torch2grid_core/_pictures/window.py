@@ -20,7 +20,7 @@ from torch2grid_core._pictures.reductions import Reducer, Room, reduction, to_fl
 
 # first flat index, how many stretches, from one to the next, weights of a stretch → the weights of all, as stored
 _Read = Callable[[int, int, int, int], Array]
-_TAKEN = 1 << 17  # weights reduced at a time: more would leave the cache
+_TAKEN = 1 << 18  # weights reduced at a time: more would leave the cache, and of fewer each part costs as much as its weights
 _Reduced = Callable[[Reducers, Array, Room], Iterator[tuple[str, Reducer, Array]]]  # see ``Met.reduced``
 _Part = tuple[Any, Array | int, Array, _Reduced]  # index in the window, what is added to the counts, weights, their reduction
 

@@ -298,13 +298,14 @@ export class Explorer {
     this.coming.delete(key);
   }
 
-  /** Ask for the limits of what is shown, and show those of the first picture. */
-  async setLimits() {
+  /** Ask for the limits of what is shown, and show those of the first picture. @param {boolean} soon more is to be drawn soon */
+  async setLimits(soon = false) {
     const { level } = this.view.camera;
     this.limited = level;
     for (const picture of this.view.arrangement.pictures) await this.askLimits(picture, level, this.plane, this.kind);
     this.showLimits();
-    this.view.draw();
+    if (soon) this.view.drawSoon();
+    else this.view.draw();
   }
 
   /** Another plane is likely to be chosen now: have the others, and their limits, of what is in sight. */
@@ -643,9 +644,9 @@ export class Explorer {
     if (done === total || now - this.measured > 600) {
       this.measured = now;
       for (const key of this.known.keys()) if (key.startsWith(`${this.model.pictures[picture].scale}/`)) this.stale.add(key);
-      this.setLimits();
+      this.setLimits(!this.filled);
     }
-    this.view.draw();
+    this.view.ask();
     if (this.filled) this.finished();
   }
 

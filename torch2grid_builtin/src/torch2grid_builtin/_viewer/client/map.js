@@ -99,8 +99,8 @@ export class MapView {
     });
   }
 
-  /** Draw with a later frame, so that much of what arrives now is in it. @param {number} wait milliseconds */
-  drawSoon(wait) {
+  /** Draw with a later frame, so that much of what arrives now is in it. @param {number} [wait] milliseconds */
+  drawSoon(wait = SOON.parts) {
     this.soon ||= window.setTimeout(() => this.draw(), wait);
   }
 
@@ -140,11 +140,16 @@ export class MapView {
         pen.fillRect(kind === "swipe" ? Math.round(swipe * this.canvas.width) - 1 : left - 1, 0, 2, this.canvas.height);
       }
     }
-    const planes = this.options.looks(pictures[0], level)?.plane;
-    if (planes) this.tiles.want(this.wanted(), [planes]);
+    this.ask();
     if (this.tiles.late) this.draw();
     this.frames.push(performance.now() - began);
     if (this.frames.length > 600) this.frames.shift();
+  }
+
+  /** Ask for what is missing of the tiles in sight; what comes is drawn. */
+  ask() {
+    const plane = this.options.looks(this.arrangement.pictures[0], this.camera.level)?.plane;
+    if (plane) this.tiles.want(this.wanted(), [plane]);
   }
 
   /** The tiles in sight. @returns {{picture: number, level: number, row: number, column: number}[]} */
