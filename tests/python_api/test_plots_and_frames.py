@@ -7,6 +7,7 @@ import math
 import pickle
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 
 import matplotlib as mpl
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import pyplot
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from tests.support.renderers.pages import every_panel
@@ -445,6 +447,23 @@ def test_no_text_is_over_another_in_axes_of_any_size(name):
         page.plot(ax)
         figure.draw_without_rendering()
         assert not [*overlapping(ax)], (page.name, size)
+
+
+def test_texts_that_have_room_are_measured_a_few_times_only(monkeypatch):
+    """At most thrice while a panel finds its place, then for the title of the page, then when all have theirs."""
+    asked = Counter()
+    measured = Axis.get_tightbbox
+
+    def counted(axis, *args, **options):
+        asked[axis] += 1
+        return measured(axis, *args, **options)
+
+    monkeypatch.setattr(Axis, "get_tightbbox", counted)
+    page = Page("some", "Some", every_panel().panels[4:8], columns=2)
+    ax = Figure(figsize=(12, 9)).subplots()
+    page.plot(ax)
+    assert len(asked) >= 2 * len(ax.child_axes)
+    assert max(asked.values()) <= 5
 
 
 @pytest.mark.parametrize("plugin", ["flatten", "spiral", "hilbert", "atlas"])
