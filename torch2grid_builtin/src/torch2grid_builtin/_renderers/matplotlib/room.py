@@ -118,7 +118,8 @@ def fill_cell(inner: Axes, ax: Axes, cell: tuple[float, float, float, float]) ->
                 give_up(line, room)
         if narrow:
             narrow = _too_narrow(inner, ax, cell)
-    inner.apply_aspect(inner.get_axes_locator()(inner, None))  # so that its size is that of its place
+    locator: Any = inner.get_axes_locator()
+    inner.apply_aspect(locator(inner, None))  # so that its size is that of its place
 
 
 def _too_narrow(inner: Axes, ax: Axes, cell: tuple[float, float, float, float]) -> set[str]:
@@ -131,7 +132,8 @@ def _too_narrow(inner: Axes, ax: Axes, cell: tuple[float, float, float, float]) 
     pad = Bbox.from_bounds(0, 0, _PAD, _PAD).transformed(shares)
     bounds = (left + 0.1 * width, bottom + 0.2 * height, 0.8 * width, 0.6 * height)
     inner.set_axes_locator(Place(ax, bounds))
-    bare = [inner.spines[side] for side, ticks in (("top", "xtick.top"), ("right", "ytick.right")) if not rcParams[ticks]]
+    ticked = {"top": rcParams["xtick.top"], "right": rcParams["ytick.right"]}  # else no further than the axes
+    bare = [inner.spines[side] for side, ticks in ticked.items() if not ticks]
     beside = [each for each in inner.get_default_bbox_extra_artists() if each not in bare]
     across, down, narrow = [pad.width, pad.width], [pad.height, pad.height], set[str]()
     for _ in range(_ROUNDS):
@@ -150,8 +152,8 @@ def _too_narrow(inner: Axes, ax: Axes, cell: tuple[float, float, float, float]) 
                 _smaller(inner, axis, most)
         before, bounds = bounds, (left + across[0], bottom + down[0], width - sum(across), height - sum(down))
         inner.set_axes_locator(Place(ax, bounds))
-        moved = np.subtract(*(ax.transAxes.transform_bbox(Bbox.from_bounds(*each)) for each in (bounds, before)))
-        if not narrow and np.abs(moved).max() < _STILL:
+        now, then = (ax.transAxes.transform_bbox(Bbox.from_bounds(*each)).get_points() for each in (bounds, before))
+        if not narrow and np.abs(now - then).max() < _STILL:
             break
     return narrow
 
