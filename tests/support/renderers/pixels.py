@@ -63,7 +63,8 @@ def cells_of(png: bytes, shape: tuple[int, int]) -> np.ndarray[Any, Any]:
 
 def inverted(colors: np.ndarray[Any, Any], scale: ColorScale, name: str | None = None) -> np.ndarray[Any, Any]:
     """The values that the colours stand for: the middle of each level, ±inf beyond the limits, NaN for no number."""
-    table = {tuple(color): index for index, color in enumerate(colormap(name or default_map(scale)).tolist())}
+    levels = scale.value((np.arange(256) + 0.5) / 256).tolist()
+    table = dict(zip(map(tuple, colormap(name or default_map(scale)).tolist()), levels, strict=True))
     marks = signals(name or default_map(scale))
     values = np.empty(colors.shape[:2])
     for place in np.ndindex(values.shape):
@@ -75,5 +76,5 @@ def inverted(colors: np.ndarray[Any, Any], scale: ColorScale, name: str | None =
         elif color in (marks.not_finite, marks.empty):
             values[place] = np.nan
         else:
-            values[place] = scale.value(np.array((table[color] + 0.5) / 256))
+            values[place] = table[color]
     return values

@@ -117,11 +117,12 @@ def _page(page: Page, ax: Axes, map: str | None) -> None:
         inner.tick_params(labelsize="small")
         inner.xaxis.label.set_fontsize("small")
         inner.yaxis.label.set_fontsize("small")
-        set_title(inner, getattr(panel, "title", ""), width * whole.width, ("small", "x-small"), 2)
+        set_title(inner, getattr(panel, "title", ""), width * whole.width, ("small", "x-small"), 2, pinned=True)
     _names_once(page, inners, places)
     _one_legend(ax, inners, places[len(inners) :])
     for panel, inner, cell in zip(page.panels, inners, places, strict=False):
-        for _ in range(1 + bool(inner.child_axes)):  # the text of a colour bar is as long as the bar, which has its place then
+        fill_cell(inner, ax, cell)
+        if _break_texts_beside(inner):  # the text of a colour bar is as long as the bar, which has its place now
             fill_cell(inner, ax, cell)
             _break_texts_beside(inner)
         _inside(panel, inner)
@@ -367,13 +368,16 @@ def _color_bar(panel: Heatmap, ax: Axes, map: str | None) -> None:
     _break_texts_beside(ax)
 
 
-def _break_texts_beside(ax: Axes) -> None:
-    """Break the texts of the colour bars that belong to *ax* into lines as long as its height."""
-    room = ax.get_window_extent().height
+def _break_texts_beside(ax: Axes) -> bool:
+    """Break the texts of the colour bars that belong to *ax* into lines as long as its height; true where any is other now."""
+    room, other = ax.get_window_extent().height, False
     for beside in ax.child_axes:
         label = beside.yaxis.label
         size = float(label.get_fontsize()) * ax.figure.dpi / 72
-        label.set_text("\n".join(wrap(label.get_text().replace("\n", " "), max(room, _SHORTEST * size), size, lines=100)))
+        before = label.get_text()
+        label.set_text("\n".join(wrap(before.replace("\n", " "), max(room, _SHORTEST * size), size, lines=100)))
+        other = other or label.get_text() != before
+    return other
 
 
 def _regions(panel: Heatmap, ax: Axes) -> None:

@@ -53,13 +53,17 @@ class Canvas:
         ground = "none" if transparent else tuple(part / 255 for part in look.ground)
         return figure_of(self.width, self.height, look.dressed(self.shapes), ground, look.font)
 
+    def size(self, look: Look = PLAIN) -> tuple[int, int]:
+        """Width and height of the page in pixels. Raises ``UsageError`` where they are too many."""
+        zoom = look.zoom(self.width, self.height)
+        return round(self.width * zoom), round(self.height * zoom)
+
     def pixels(self, look: Look = PLAIN, transparent: bool = False) -> Array:
         """The page as uint8 (rows, columns, 3), or with a fourth channel, how much of a pixel is covered, if *transparent*."""
         from torch2grid_builtin._renderers.matplotlib.paint import paint_page
 
-        zoom = look.zoom(self.width, self.height)
-        width, height = round(self.width * zoom), round(self.height * zoom)
-        shapes = zoomed(look.dressed(self.shapes), zoom)
+        width, height = self.size(look)
+        shapes = zoomed(look.dressed(self.shapes), look.zoom(self.width, self.height))
         with font_in_use(look.font):
             if not transparent:
                 return paint_page(width, height, shapes, look.ground)

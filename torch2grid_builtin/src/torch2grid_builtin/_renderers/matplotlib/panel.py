@@ -143,13 +143,13 @@ class Scale:
         """
         largest = max(abs(self.low), abs(self.high))
         powers = range(power_of(largest), power_of(self.bend) - 1, -1)
-        kept = [0.0] if self.low <= 0 <= self.high else []
+        kept = {0.0: float(self(0.0))} if self.low <= 0 <= self.high else {}  # each tick and its pixel
         for sides, times in product((2, 1), (1, 5, 2)):
             for power in powers:
                 value = times * 10.0**power
-                pair = [tick for tick in (value, -value) if self.low <= tick <= self.high]
-                if len(pair) == sides and all(abs(self(tick) - self(each)) >= apart for tick in pair for each in kept):
-                    kept += pair
+                pair = {tick: float(self(tick)) for tick in (value, -value) if self.low <= tick <= self.high}
+                if len(pair) == sides and all(abs(at - each) >= apart for at in pair.values() for each in kept.values()):
+                    kept |= pair
         return sorted(kept)
 
 

@@ -66,11 +66,12 @@ class Matplotlib(Look, Renderer):
 
         if self.transparent and format != "webp":
             raise UsageError("a jpg cannot be transparent; ask for png or webp")
+        side = max(canvas.size(self))
+        if format == "webp" and side > _WEBP_SIDE:
+            raise UsageError(f"a webp has at most {_WEBP_SIDE:,} pixels a side, not {side:,}; ask for png")
         picture = Image.fromarray(canvas.pixels(self, self.transparent))
         how: dict[str, Any]
         if format == "webp":
-            if max(picture.size) > _WEBP_SIDE:
-                raise UsageError(f"a webp has at most {_WEBP_SIDE:,} pixels a side, not {max(picture.size):,}; ask for png")
             how = {"format": "WEBP", "lossless": self.quality is None, "quality": self.quality or 80, "exact": True}
         else:
             how = {"format": "JPEG", "quality": self.quality or _QUALITY, "subsampling": 0, "dpi": (self.dpi, self.dpi)}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
@@ -23,6 +24,7 @@ from torch2grid_core.text import visible
 _PAD = 4  # pixels between a panel with its labels and its neighbours
 _ROUNDS = 3  # other ticks need other room
 SMALLEST, CLOSE = 5.0, 1.2  # points of a name, and from one to the next in sizes of it
+_STILL = 0.01  # pixels by which axes may move and be where they were
 _LEAST = 0.3  # of the length of its cell that a panel keeps, however long its labels are
 _LETTERS = 8  # of a name that is shortened, at least
 _APART = 34  # pixels between two ticks of an asinh axis, at least
@@ -32,10 +34,13 @@ _REACHES = 2.0  # pixels by which a text may reach out of the figure: its box is
 _COVERS = 0.4  # of its axes that a legend may cover
 
 
-def set_title(ax: Axes, text: str, room: float, sizes: Sequence[str], lines: int, above: float = math.inf) -> None:
+def set_title(
+    ax: Axes, text: str, room: float, sizes: Sequence[str], lines: int, above: float = math.inf, pinned: bool = False
+) -> None:
     """The title in the first of *sizes* in which it fits *room* pixels on so many lines, else in the last, fitted.
 
     above: pixels over the axes; where not even a line of the last size has room there, there is no title.
+    pinned: it stays right over the axes. For any other, matplotlib measures again and again what may be in its way.
     """
     shown, pad = visible(text, 2000), rcParams["axes.titlepad"] * ax.figure.dpi / 72
     found, size = [""], sizes[-1]
@@ -47,7 +52,8 @@ def set_title(ax: Axes, text: str, room: float, sizes: Sequence[str], lines: int
             if len(found) <= most:
                 break
             found = wrap(shown, room, pixels, lines=most)
-    ax.set_title("\n".join(found), parse_math=False, fontsize=size)
+    moves = not pinned or rcParams["axes.titley"] is not None or rcParams["xtick.top"] or rcParams["xtick.labeltop"]
+    ax.set_title("\n".join(found), y=None if moves else 1.0, parse_math=False, fontsize=size)
 
 
 def room_above(ax: Axes) -> float:
@@ -112,7 +118,8 @@ def fill_cell(inner: Axes, ax: Axes, cell: tuple[float, float, float, float]) ->
                 give_up(line, room)
         if narrow:
             narrow = _too_narrow(inner, ax, cell)
-    inner.get_tightbbox()  # so that its size is that of its place
+    locator: Any = inner.get_axes_locator()
+    inner.apply_aspect(locator(inner, None))  # so that its size is that of its place
 
 
 def _too_narrow(inner: Axes, ax: Axes, cell: tuple[float, float, float, float]) -> set[str]:
@@ -125,10 +132,13 @@ def _too_narrow(inner: Axes, ax: Axes, cell: tuple[float, float, float, float]) 
     pad = Bbox.from_bounds(0, 0, _PAD, _PAD).transformed(shares)
     bounds = (left + 0.1 * width, bottom + 0.2 * height, 0.8 * width, 0.6 * height)
     inner.set_axes_locator(Place(ax, bounds))
+    ticked = {"top": rcParams["xtick.top"], "right": rcParams["ytick.right"]}  # else no further than the axes
+    bare = [inner.spines[side] for side, ticks in ticked.items() if not ticks]
+    beside = [each for each in inner.get_default_bbox_extra_artists() if each not in bare]
     across, down, narrow = [pad.width, pad.width], [pad.height, pad.height], set[str]()
     for _ in range(_ROUNDS):
         narrow.clear()
-        everything = inner.get_tightbbox()
+        everything = inner.get_tightbbox(bbox_extra_artists=beside)
         if everything is None:
             return set()
         taken, own = everything.transformed(shares), Bbox.from_bounds(*bounds)
@@ -140,8 +150,11 @@ def _too_narrow(inner: Axes, ax: Axes, cell: tuple[float, float, float, float]) 
                 narrow.add(axis)
                 sides[:] = [side * most for side in sides]
                 _smaller(inner, axis, most)
-        bounds = (left + across[0], bottom + down[0], width - sum(across), height - sum(down))
+        before, bounds = bounds, (left + across[0], bottom + down[0], width - sum(across), height - sum(down))
         inner.set_axes_locator(Place(ax, bounds))
+        now, then = (ax.transAxes.transform_bbox(Bbox.from_bounds(*each)).get_points() for each in (bounds, before))
+        if not narrow and np.abs(now - then).max() < _STILL:
+            break
     return narrow
 
 
@@ -204,8 +217,7 @@ def keep_apart(ax: Axes) -> None:
     """Of the texts of *ax* and of the axes in it, those that touch others of more importance are fewer, or none."""
     every: list[Any] = [ax, *ax.child_axes, *(bar for inner in ax.child_axes for bar in inner.child_axes)]
     page = None if _makes_room(ax.figure) else ax.figure.bbox
-    for each in every:
-        each.get_tightbbox()  # so that all is where it will be drawn
+    ax.get_tightbbox()  # so that all in it is where it will be drawn
     if page is not None and ax.axison:
         _ticks_inside(ax, page)
     for each in every:
