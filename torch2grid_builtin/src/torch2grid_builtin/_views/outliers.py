@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
@@ -401,8 +401,9 @@ def _siblings(parts: Sequence[Matrix]) -> Iterator[list[Matrix]]:
 
     Those of no such group are siblings if their names differ in one number that is a part of a word.
     """
-    left = list(parts)
-    for kind_of in (kind_across, *(partial(numbered, place=place) for place in range(_NUMBERS))):
+    left, by_word = list(parts), (partial(numbered, place=place) for place in range(_NUMBERS))
+    kinds_of: list[Callable[[str], tuple[str, int | None]]] = [kind_across, *by_word]
+    for kind_of in kinds_of:
         kinds: dict[tuple[str, bool, tuple[int, ...]], list[Matrix]] = {}
         for part in left:
             kind, layer = kind_of(part.owner)

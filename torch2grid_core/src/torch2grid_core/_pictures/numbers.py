@@ -50,8 +50,8 @@ class Numbers:
         if tuple(map(len, self.indices)) != self.values.shape:
             raise ValueError(f"indices of lengths {[*map(len, self.indices)]} for numbers of shape {list(self.values.shape)}")
         keep(self, dimensions=items_of("dimensions", self.dimensions, "dimensions"))
-        for each in self.dimensions:
-            check_type("one of the dimensions", each, int)
+        for dimension in self.dimensions:
+            check_type("one of the dimensions", dimension, int)
         if self.dimensions and len(self.dimensions) != self.values.ndim:
             raise ValueError(f"{len(self.dimensions)} dimensions for numbers of shape {list(self.values.shape)}")
 
