@@ -198,6 +198,19 @@ def test_a_layer_that_is_nan_throughout_has_its_cell_and_its_bar_the_whole_count
     assert weights.flags == {0: "12,288 NaN"}
 
 
+def test_one_nan_and_one_inf_are_in_the_picture_of_layers_also_of_many_kinds():
+    arrays = {
+        f"l.{layer}.k{kind}.w": np.random.default_rng(layer * 40 + kind).normal(0, 1, (16, 16))
+        for layer in range(4)
+        for kind in range(40)
+    }
+    arrays["l.2.k33.w"][3, 4], arrays["l.1.k5.w"][0, 0] = np.nan, np.inf
+    layers = draw(Outliers(), arrays)["outliers_overview"].panels[0]
+    columns = [name for _, name in layers.column_names]
+    assert len(columns) == 30
+    assert {(int(row), columns[column]) for row, column in np.argwhere(np.isnan(layers.grid.values))} == {(2, "k33.w"), (1, "k5.w")}
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64"])
 def test_integer_matrices_are_judged(dtype):
     rng = np.random.default_rng(0)

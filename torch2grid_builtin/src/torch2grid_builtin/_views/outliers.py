@@ -450,7 +450,7 @@ def _kind_in_map(name: str) -> tuple[str, int | None]:
 def _map(layers: Sequence[_Found], parts: Iterable[Matrix], results: Mapping[str, Any], z: float) -> Heatmap | Text:
     """Which layer sticks out in which kind: a row for each layer, a column for each kind, of experts one for each of them.
 
-    What of these kinds is NaN or Inf throughout has its cell, too.
+    What holds NaN or Inf is shown as that, also where it is nothing else.
     """
     kinds: dict[str, dict[int, str]] = {}
     strongest: dict[str, float] = {}
@@ -460,14 +460,16 @@ def _map(layers: Sequence[_Found], parts: Iterable[Matrix], results: Mapping[str
             kinds.setdefault(kind, {})[layer] = each.tensor
             leaf = stem_and_leaf(kind)[1]
             strongest[leaf] = max(strongest.get(leaf, 0.0), abs(each.z))
+    broken = [part.tensor.name for part in parts if part.of(results, "summary").not_finite]
+    strongest.update({leaf: math.inf for name in broken if (leaf := stem_and_leaf(_kind_in_map(name)[0])[1]) in strongest})
     kept = set(sorted(strongest, key=lambda leaf: -strongest[leaf])[:_KINDS])
     shown = {kind: members for kind, members in kinds.items() if stem_and_leaf(kind)[1] in kept}
     figures = {each.tensor: max(min(each.z, 1e6), -1e6) for each in layers}
-    for part in parts:
-        kind, layer = _kind_in_map(part.tensor.name)
-        if kind in shown and layer is not None and not part.of(results, "summary").finite:
-            shown[kind][layer] = part.tensor.name
-            figures[part.tensor.name] = math.nan
+    for name in broken:
+        kind, layer = _kind_in_map(name)
+        if kind in shown and layer is not None:
+            shown[kind][layer] = name
+            figures[name] = math.nan
     lost = {name for name, figure in figures.items() if math.isnan(figure)}
     title = "Layers beside their siblings: z of the std, |max| or excess kurtosis that differs most"
     if len(kept) < len(strongest):
