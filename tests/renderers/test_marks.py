@@ -5,13 +5,14 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
+import pytest
 from hypothesis import given, strategies as st
 
 from torch2grid_builtin._renderers.matplotlib.canvas import INK
 from torch2grid_builtin._renderers.matplotlib.page import draw_page
 from torch2grid_builtin._renderers.matplotlib.shapes import Boxes, Cells, Label
 from torch2grid_core import Grid, Page, Settings, Style
-from torch2grid_core.grids import Region
+from torch2grid_core.grids import NOT_FINITE, Region
 
 NAMES = ("Q", "K", "V", "row 39", "column 1,024", "39", "1,024", "proj", "weight")
 
@@ -92,3 +93,39 @@ def test_each_band_of_a_low_matrix_says_where_it_begins_and_nothing_else_has_a_g
     (left, _), inside, factor = drawn(Grid(np.zeros((400, 400), np.float32), marks=(*marks, empty)))
     assert [int((box[0] - left) // (48 * factor[1])) for _, box in inside] == list(range(1, 8))
     assert [name.removeprefix("row ") for name, _ in inside] == [str(24 * band) for band in range(1, 8)]
+
+
+@pytest.mark.parametrize("place", [(0, 0), (2, 5), (4, 20), (31, 40), (39, 1), (63, 63)])
+@pytest.mark.parametrize("named", ["regions", "marks"])
+def test_no_text_hides_a_cell_with_nan(place, named):
+    values = np.random.default_rng(0).normal(0, 0.1, (64, 64)).astype(np.float32)
+    values[place] = np.nan
+    whole = (Region("layers.0.attention.weight", ((0, 0, 64, 64),)),)
+    parts = tuple(Region(name, ((row, 0, 32, 64),)) for name, row in (("Q", 0), ("row 39", 32)))
+    grid = Grid(values, regions=whole if named == "regions" else (), marks=parts if named == "marks" else ())
+    drawn = draw_page(Page("p", "t", (Settings(limits=(-1, 1)).heatmap(grid, labels=True),)), Style())
+    cells = next(each for each in drawn.shapes if isinstance(each, Cells))
+    (high, wide), lost = cells.factor, np.array(NOT_FINITE) / 255
+    row, column = place
+    box = (cells.left + column * wide, cells.top + row * high, wide, high)
+    after = drawn.shapes[drawn.shapes.index(cells) + 1 :]
+    over = [
+        (shape, each)
+        for shape in after
+        if isinstance(shape, Boxes) and shape.alpha != 0.45
+        for each in shape.box.tolist()
+        if each[0] < box[0] + wide and box[0] < each[0] + each[2] and each[1] < box[1] + high and box[1] < each[1] + each[3]
+    ]
+    if over:
+        shape, last = over[-1]
+        assert tuple(last) == box
+        np.testing.assert_allclose(np.asarray(shape.color, float), lost)
+
+
+def test_the_name_of_what_is_nan_throughout_can_be_read():
+    grid = Grid(np.full((64, 64), np.nan, np.float32), regions=(Region("layers.0.attention.weight", ((0, 0, 64, 64),)),))
+    shapes = draw_page(Page("p", "t", (Settings(limits=(-1, 1)).heatmap(grid, labels=True),)), Style()).shapes
+    place = next(place for place, each in enumerate(shapes) if isinstance(each, Label) and "attention" in each.text)
+    box = next(each for each in shapes[place - 1 :: -1] if isinstance(each, Boxes)).box[0]
+    later = [each for shape in shapes[place + 1 :] if isinstance(shape, Boxes) for each in shape.box.tolist()]
+    assert not any(box[0] < x + w and x < box[0] + box[2] and box[1] < y + h and y < box[1] + box[3] for x, y, w, h in later)

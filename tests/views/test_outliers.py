@@ -208,7 +208,10 @@ def test_one_nan_and_one_inf_are_in_the_picture_of_layers_also_of_many_kinds():
     layers = draw(Outliers(), arrays)["outliers_overview"].panels[0]
     columns = [name for _, name in layers.column_names]
     assert len(columns) == 30
-    assert {(int(row), columns[column]) for row, column in np.argwhere(np.isnan(layers.grid.values))} == {(2, "k33.w"), (1, "k5.w")}
+    assert {(int(row), columns[column]) for row, column in np.argwhere(np.isnan(layers.grid.values))} == {
+        (2, "k33.w"),
+        (1, "k5.w"),
+    }
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64"])

@@ -14,13 +14,14 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.font_manager import FontProperties
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import Formatter, NullFormatter, NullLocator
 
 from torch2grid_builtin._renderers.matplotlib.canvas import CURVES, INK, LINE, LOST, MARK, SERIES, series_colors
 from torch2grid_builtin._renderers.matplotlib.heatmap import Legend, rgb
 from torch2grid_builtin._renderers.matplotlib.page import draw_page
 from torch2grid_builtin._renderers.matplotlib.paint import paint_page
-from torch2grid_builtin._renderers.matplotlib.regions import mark_text, region_borders
+from torch2grid_builtin._renderers.matplotlib.regions import lost_under, mark_text, region_borders
 from torch2grid_builtin._renderers.matplotlib.room import (
     CLOSE,
     SMALLEST,
@@ -30,7 +31,7 @@ from torch2grid_builtin._renderers.matplotlib.room import (
     room_above,
     set_title,
 )
-from torch2grid_builtin._renderers.matplotlib.text import wrap
+from torch2grid_builtin._renderers.matplotlib.text import text_width, wrap
 from torch2grid_builtin._renderers.matplotlib.ticks import IndexFormatter, IndexLocator, cell_at, coordinate
 from torch2grid_builtin._renderers.numbers import number, numbers, outline, over_bars
 from torch2grid_builtin._renderers.places import first_index
@@ -54,6 +55,7 @@ _TITLE_LINES = 2  # of a page's title: a longer one is left to the page
 _POINTS = 6  # of the name of a region
 _SHORTEST = 7  # sizes of its text that a line beside a colour bar has room for, at least
 _GROUND = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5}  # of a text over cells
+_OVER_TEXT = 3.5  # the order of what is drawn over texts
 _DOTTED = 4  # pixels of a marked part, at 100 a inch, below which it has no line
 _ROOM = 0.01  # share of the cells from which a region has room for its name
 
@@ -415,8 +417,20 @@ def _region_names(panel: Heatmap, ax: Axes) -> None:
         shown = last if last.isdecimal() else next((text for text in (visible(name, _NAME), last) if len(text) <= room), "")
         if not shown or down * pixels < height:
             continue
-        place = coordinate(panel, 1, left), coordinate(panel, 0, top)
-        ax.text(*place, shown, fontsize=_POINTS, va="top", clip_on=True, parse_math=False, bbox=_GROUND)
+        _text_over_cells(panel, ax, top, left, shown)
+
+
+def _text_over_cells(panel: Heatmap, ax: Axes, row: int, column: int, text: str) -> None:
+    """A text on a light ground that begins at a cell; cells with NaN or Inf that it would hide are drawn over it."""
+    place = coordinate(panel, 1, column), coordinate(panel, 0, row)
+    ax.text(*place, text, fontsize=_POINTS, va="top", clip_on=True, parse_math=False, bbox=_GROUND)
+    box, zoom = ax.get_window_extent(), ax.figure.dpi / 72
+    (rows, columns), color = panel.grid.shape, ax.images[0].get_cmap().get_bad()
+    height, width = 1.6 * _POINTS * zoom * rows / box.height, text_width(text, 1.1 * _POINTS * zoom) * columns / box.width
+    for lost_row, lost_column in lost_under(panel.grid, row, column, height, width):
+        left, top = coordinate(panel, 1, lost_column), coordinate(panel, 0, lost_row)
+        across, down = coordinate(panel, 1, lost_column + 1) - left, coordinate(panel, 0, lost_row + 1) - top
+        ax.add_patch(Rectangle((left, top), across, down, color=color, linewidth=0, zorder=_OVER_TEXT))
 
 
 def _marks(panel: Heatmap, ax: Axes) -> None:
@@ -434,7 +448,7 @@ def _marks(panel: Heatmap, ax: Axes) -> None:
             lines += [[(left, top), (right, top)], [(left, top), (left, bottom)]]
             text = "" if place else mark_text(mark.name, wide, high, _POINTS * ax.figure.dpi / 72)
             if text:
-                ax.text(left, top, text, fontsize=_POINTS, va="top", clip_on=True, parse_math=False, bbox=_GROUND)
+                _text_over_cells(panel, ax, row, column, text)
     ax.add_collection(LineCollection(lines, colors=INK, linewidths=_OUTLINE, linestyles="dotted"), autolim=False)
 
 

@@ -15,6 +15,7 @@ from torch2grid_builtin._renderers.matplotlib.regions import (
     BandLabels,
     are_bands,
     draw_borders,
+    draw_lost,
     draw_marks,
     draw_names,
     without_name,
@@ -81,7 +82,8 @@ class HeatmapDrawing(Drawing):
         if panel.rows or panel.row_names:
             widest = max((text_width(text, size) for _, text in self.row_ticks), default=0)
             self.before = max((round(size * LINE) + 6 if panel.rows else 0) + widest + 8, self.before)
-        self.marginals = Marginals(panel, size, signals(style.colormap or default_map(panel.scale), style.dark).not_finite)
+        self.lost = signals(style.colormap or default_map(panel.scale), style.dark).not_finite
+        self.marginals = Marginals(panel, size, self.lost)
         self.before = max(self.before, self.marginals.before)
         self.below = round(2 * size * LINE) + 10 if panel.columns else 0
         self.below += self.column_names.height - (round(size * LINE) if panel.columns else -10) if panel.column_names else 0
@@ -140,8 +142,9 @@ class HeatmapDrawing(Drawing):
             draw_borders(canvas, panel.grid, x, y, self.factor)
         if self.bands:
             self.bands.draw(canvas, x, y)
-        written = draw_names(canvas, panel.grid, x, y, self.factor, size - 1) if panel.labels and not self.bands else ()
-        draw_marks(canvas, panel.grid, x, y, self.factor, size - 1, written)
+        written = draw_names(canvas, panel.grid, x, y, self.factor, size - 1) if panel.labels and not self.bands else []
+        marked = draw_marks(canvas, panel.grid, x, y, self.factor, size - 1, written)
+        draw_lost(canvas, panel.grid, x, y, self.factor, [*written, *marked], rgb(self.lost))
         self._draw_ticks(canvas, left, x, y)
         bottom = y + self.high + self.below
         if isinstance(self.bar, UprightBar):

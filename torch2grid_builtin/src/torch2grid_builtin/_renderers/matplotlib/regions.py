@@ -252,6 +252,33 @@ def _draw_labels(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[
             canvas.text(left + column * wide + 2, top + row * high + 1, shown, size, INK, va="top", bold=True)
 
 
+def lost_under(grid: Grid, top: float, left: float, height: float, width: float) -> list[tuple[int, int]]:
+    """(row, column) of the cells with NaN or Inf under a text, which lies on these cells: they are drawn over it.
+
+    None where most cells are such: then they are seen around the text, which names what they are in.
+    """
+    first, near = max(math.floor(top), 0), max(math.floor(left), 0)
+    under = np.s_[first : math.ceil(top + height), near : math.ceil(left + width)]
+    lost = ~np.isfinite(grid.values[under]) & (grid.counts[under] > 0)
+    if 2 * np.count_nonzero(lost) > lost.size:
+        return []
+    return [(first + row, near + column) for row, column in np.argwhere(lost).tolist()]
+
+
+def draw_lost(
+    canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[int, int], texts: Iterable[_Box], color: Sequence[float]
+) -> None:
+    """Cells with NaN or Inf over the *texts* that would hide them."""
+    high, wide = factor
+    cells = {
+        cell
+        for x, y, across, down in texts
+        for cell in lost_under(grid, (y - top) / high, (x - left) / wide, down / high, across / wide)
+    }
+    if cells:
+        canvas.rects([(left + column * wide, top + row * high, wide, high) for row, column in sorted(cells)], color)
+
+
 def _squeezed(name: str, wide: float, high: float, area: float, size: float) -> tuple[str, float]:
     """The name and the size of its text as it fits a matrix of *wide* × *high* pixels at least two lines high; else nothing."""
     for part, share in _SQUEEZED:
@@ -287,13 +314,15 @@ def draw_marks(
     size: float,
     written: Sequence[_Box] = (),
     short: bool = False,
-) -> None:
+) -> list[_Box]:
     """A dotted line where each marked part of a tensor begins, and its text in its upper left corner where there is room.
 
     short: always the number alone of those that are counted, and on little ground: small pictures are soon covered.
 
-    written: rectangles of pixels under other texts. A mark's stands beside or below those, never over one.
+    written: rectangles of pixels under other texts. A mark's stands beside or below those, never over one. Returns those of
+    the marks.
     """
+    own_texts: list[_Box] = []
     high, wide = factor
     pad = 2 if short else _AROUND
     taken = _Written(written)
@@ -325,9 +354,11 @@ def draw_marks(
                 inside = x <= box[0] and y <= box[1] and box[0] + long <= x + across and box[1] + line + 1 <= y + down
                 if inside and _is_free(box, near):
                     taken.add(box)
+                    own_texts.append(box)
                     canvas.rects([box], "white", alpha=0.82)
                     canvas.text(box[0] + pad, box[1], text, points, INK, va="top")
                     break
+    return own_texts
 
 
 def mark_text(name: str, across: float, down: float, size: float) -> str:

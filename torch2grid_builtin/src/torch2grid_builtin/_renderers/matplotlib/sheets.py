@@ -11,13 +11,13 @@ import numpy as np
 
 from torch2grid_builtin._renderers.matplotlib.canvas import CURVES, FAINT, INK, LINE, LOST, MUTED, RULE, Canvas
 from torch2grid_builtin._renderers.matplotlib.drawings import MARGIN, Heading, SharedLegend, drawing_of
-from torch2grid_builtin._renderers.matplotlib.heatmap import cell_pixels
+from torch2grid_builtin._renderers.matplotlib.heatmap import cell_pixels, rgb
 from torch2grid_builtin._renderers.matplotlib.panel import Drawing, Scale, Sizes, finite_range, padded
-from torch2grid_builtin._renderers.matplotlib.regions import draw_marks
+from torch2grid_builtin._renderers.matplotlib.regions import draw_lost, draw_marks
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
 from torch2grid_builtin._renderers.numbers import number, numbers, outline, over_bars
 from torch2grid_core import Page, Style
-from torch2grid_core.grids import paint
+from torch2grid_core.grids import default_map, paint, signals
 from torch2grid_core.pages import Band, Heatmap, Histogram
 
 Array = np.ndarray[Any, Any]
@@ -51,8 +51,11 @@ class _Picture(Drawing):
 
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
         if self.panel.grid.values.size:
-            canvas.cells(left, top, paint(self.panel.grid, self.panel.scale, self.style.colormap, self.style.dark), self.factor)
-            draw_marks(canvas, self.panel.grid, left, top, self.factor, _MARK, short=True)  # the column has the word
+            panel, style = self.panel, self.style
+            canvas.cells(left, top, paint(panel.grid, panel.scale, style.colormap, style.dark), self.factor)
+            written = draw_marks(canvas, panel.grid, left, top, self.factor, _MARK, short=True)  # the column has the word
+            lost = rgb(signals(style.colormap or default_map(panel.scale), style.dark).not_finite)
+            draw_lost(canvas, panel.grid, left, top, self.factor, written, lost)
 
 
 class _Bars(Drawing):

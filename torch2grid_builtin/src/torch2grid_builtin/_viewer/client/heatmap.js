@@ -117,7 +117,7 @@ export async function heatmapPanel(panel, context) {
     read: (row, column) => {
       readout.textContent = tell(row, column).filter(Boolean).join(" · ");
     },
-    decorate: panel.marks.length || panel.heads.length || (panel.regions.length && (panel.boundaries || panel.labels)) ? regionMarks(panel, owners, context.compact) : null,
+    decorate: panel.marks.length || panel.heads.length || (panel.regions.length && (panel.boundaries || panel.labels)) ? regionMarks(panel, owners, context.compact, { at: (index) => countAt(index) > 0 && !Number.isFinite(values[index]), colour: `rgb(${signals.lost.join(",")})` }) : null,
   });
   if (!context.compact) context.viewers.push(viewer);
   context.brush?.add((chosen) => {

@@ -13,6 +13,8 @@ const LEAST_ACROSS = 4; // pixels; a line around less would hide what it marks o
  * @typedef {[number, number, number, number]} Rect
  * @typedef {[string, Rect[]]} Named
  * @typedef {{shape: [number, number], regions: Named[], heads: Named[], marks: Named[], boundaries: boolean, labels: boolean}} Regions
+ * Which cells are NaN or Inf, by their index, and their colour.
+ * @typedef {{at: (index: number) => boolean, colour: string}} Lost
  * A line from one place to another between two regions.
  * @typedef {[number, number, number, number, number]} Run
  * @typedef {{least: number, above: Run[], left: Run[]}} Borders
@@ -85,10 +87,11 @@ export function around(rects) {
 
 /**
  * What draws the borders and names of a panel's regions over its cells. *owners* holds the region of each cell, where regions are of any form.
- * @param {Regions} panel @param {Int32Array | null} owners @param {boolean} compact
+ * Cells that are *lost*, NaN or Inf, are drawn over the names that would hide them.
+ * @param {Regions} panel @param {Int32Array | null} owners @param {boolean} compact @param {Lost} lost
  * @returns {(context: CanvasRenderingContext2D, viewer: Viewer, first: Place, last: Place) => void}
  */
-export function regionMarks(panel, owners, compact) {
+export function regionMarks(panel, owners, compact, lost) {
   /** @type {Borders | null} */
   let runs = null;
   const groups = panel.labels && !owners && !panel.heads.length ? groupsOf(panel) : [];
@@ -97,10 +100,29 @@ export function regionMarks(panel, owners, compact) {
       runs ??= borderRuns(panel, owners);
       drawBorders(runs, strengths(panel, groups, owners, viewer), context, viewer, first, last);
     }
-    if (panel.labels && !compact) drawNames(panel, groups, context, viewer, first, last);
-    if (panel.marks.length && !compact) drawParts(panel, context, viewer, first, last);
-    if (panel.heads.length && !compact) drawHeads(panel, context, viewer, first, last);
+    if (compact) return;
+    /** @type {Rect[]} */
+    const written = [];
+    if (panel.labels) drawNames(panel, groups, context, viewer, first, last, written);
+    if (panel.marks.length) drawParts(panel, context, viewer, first, last, written);
+    if (panel.heads.length) drawHeads(panel, context, viewer, first, last, written);
+    for (const box of written) drawLost(panel, lost, context, viewer, box);
   };
+}
+
+/**
+ * The lost cells under a name, over it; none where most are lost: those are seen around it.
+ * @param {Regions} panel @param {Lost} lost @param {CanvasRenderingContext2D} context @param {Viewer} viewer @param {Rect} box in pixels, left first
+ */
+function drawLost(panel, lost, context, { cellWidth, cellHeight }, [x, y, across, down]) {
+  const [rows, columns] = panel.shape;
+  const [top, left] = [Math.max(Math.floor(y / cellHeight), 0), Math.max(Math.floor(x / cellWidth), 0)];
+  const [bottom, right] = [Math.min(Math.ceil((y + down) / cellHeight), rows), Math.min(Math.ceil((x + across) / cellWidth), columns)];
+  const found = [];
+  for (let row = top; row < bottom; row++) for (let column = left; column < right; column++) if (lost.at(row * columns + column)) found.push([row, column]);
+  if (2 * found.length > (bottom - top) * (right - left)) return;
+  context.fillStyle = lost.colour;
+  for (const [row, column] of found) context.fillRect(column * cellWidth, row * cellHeight, Math.max(cellWidth, 1), Math.max(cellHeight, 1));
 }
 
 /**
@@ -144,9 +166,9 @@ function drawBorders(runs, strength, context, { cellWidth, cellHeight, ratio }, 
 
 /**
  * A thin line where each marked part of a tensor begins, and its text in the lower left corner where there is room.
- * @param {Regions} panel @param {CanvasRenderingContext2D} context @param {Viewer} viewer @param {Place} first @param {Place} last
+ * @param {Regions} panel @param {CanvasRenderingContext2D} context @param {Viewer} viewer @param {Place} first @param {Place} last @param {Rect[]} boxes gets those of texts
  */
-function drawParts(panel, context, viewer, first, last) {
+function drawParts(panel, context, viewer, first, last, boxes) {
   const { cellWidth, cellHeight, ratio } = viewer;
   const line = Math.max(1, Math.round(ratio));
   context.font = `${12 * ratio}px system-ui, sans-serif`;
@@ -164,6 +186,7 @@ function drawParts(panel, context, viewer, first, last) {
       if (!name || index || long > across || down < 24 * ratio || long * 17 * ratio > 0.15 * across * down) continue;
       context.fillStyle = "rgba(255, 255, 255, .88)";
       context.fillRect(x + 3 * ratio, y + down - 20 * ratio, long, 17 * ratio);
+      boxes.push([x + 3 * ratio, y + down - 20 * ratio, long, 17 * ratio]);
       context.fillStyle = "#1b2330";
       context.fillText(name, x + 7 * ratio, y + down - 18 * ratio);
     }
@@ -172,9 +195,9 @@ function drawParts(panel, context, viewer, first, last) {
 
 /**
  * The name of each region that has room for it, and of each layer none of whose regions has.
- * @param {Regions} panel @param {Group[]} groups @param {CanvasRenderingContext2D} context @param {Viewer} viewer @param {Place} first @param {Place} last
+ * @param {Regions} panel @param {Group[]} groups @param {CanvasRenderingContext2D} context @param {Viewer} viewer @param {Place} first @param {Place} last @param {Rect[]} boxes gets those of texts
  */
-function drawNames(panel, groups, context, viewer, first, last) {
+function drawNames(panel, groups, context, viewer, first, last, boxes) {
   const { cellWidth, cellHeight, ratio } = viewer;
   const inView = (/** @type {Rect} */ [top, left, high, wide]) => top < last.row && top + high > first.row && left < last.column && left + wide > first.column;
   context.textBaseline = "top";
@@ -196,6 +219,7 @@ function drawNames(panel, groups, context, viewer, first, last) {
     if (x + box.width > (left + wide) * cellWidth || y + box.height > (top + high) * cellHeight) return false;
     context.fillStyle = "rgba(255, 255, 255, .88)";
     context.fillRect(x, y, box.width, box.height);
+    boxes.push([x, y, box.width, box.height]);
     context.fillStyle = "#1b2330";
     context.fillText(name, x + 4 * ratio, y + 2 * ratio);
     return true;
@@ -209,9 +233,9 @@ function drawNames(panel, groups, context, viewer, first, last) {
 
 /**
  * Modules, their matrices and the numbers of layers, where the grid keeps room for them; over the cells where it is too little.
- * @param {Regions} panel @param {CanvasRenderingContext2D} context @param {Viewer} viewer @param {Place} first @param {Place} last
+ * @param {Regions} panel @param {CanvasRenderingContext2D} context @param {Viewer} viewer @param {Place} first @param {Place} last @param {Rect[]} boxes gets those of texts
  */
-function drawHeads(panel, context, viewer, first, last) {
+function drawHeads(panel, context, viewer, first, last, boxes) {
   const { cellWidth, cellHeight, ratio } = viewer;
   const line = 15 * ratio;
   /** @type {Rect[]} */
@@ -230,6 +254,7 @@ function drawHeads(panel, context, viewer, first, last) {
       if (above) box[1] = above[1] + above[3]; // of the first layer, below the head
       if (!text || (above && (box[1] > top * cellHeight + line || written.some(covers)))) continue;
       written.push(box);
+      boxes.push(box);
       context.fillStyle = "rgba(255, 255, 255, .88)";
       if (box[2] > wide * cellWidth || line > high * cellHeight) context.fillRect(...box);
       context.fillStyle = "#1b2330";
