@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, strategies as st
 from PIL import Image, ImageSequence
 from tests.support.tools import torch2grid
 
@@ -299,3 +300,20 @@ def test_a_0_on_a_logarithmic_axis_of_the_callers_ends_no_line():
     drawn = ax.lines[0].get_ydata()
     assert ax.get_yscale() == "log"
     np.testing.assert_array_equal(drawn, [1e-3, np.nan, np.nan, 1e-2, np.nan])
+
+
+@given(st.permutations(["broken", "beyond", "most", "more", "less", "same", "same nan"]))
+def test_what_changed_stands_above_what_did_not_whatever_has_no_figure(order):
+    """Squares beyond float64 have no sum, and a tensor of NaN in both has no norm: neither disturbs the order of the others."""
+    one = np.full((2, 2), 1.0)
+    before, after = dict.fromkeys(order, one), dict.fromkeys(order, one)
+    after |= {"broken": one * np.nan, "most": one * 9, "more": one * 3, "less": one * 1.1}
+    before["beyond"], after["beyond"] = one * 1e200, one * -1e200
+    before["same nan"] = after["same nan"] = one * np.nan
+    report = t2g.compare(before, after)
+    ranks = ["broken", "beyond", "most", "more", "less"]
+    overview = next(page for page in report if page.name == "compare_overview")
+    bars = next(panel for panel in overview.panels if "relative change" in panel.title)
+    assert list(bars.labels[:5]) == ranks
+    table = next(page for page in report if page.name == "compare").panels[0]
+    assert [row[0] for row in table.rows] == ranks

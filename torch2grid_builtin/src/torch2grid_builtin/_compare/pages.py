@@ -205,7 +205,12 @@ def comparison_table(comparison: Comparison, names: Names, top: int = 0, everyth
             share = 100 * delta.changed / delta.weights if delta.weights else 0.0
             figures = (delta.relative, delta.cosine, delta.absmax, share, stable)
         dtype = _dtypes(pair.a, pair.b)
-        rows.append((_rank(delta), (visible(name), shape_text(pair.b.shape), dtype, *figures, "; ".join(texts))))
+        rows.append(
+            (
+                _rank(delta, math.nan if delta is None else delta.relative),
+                (visible(name), shape_text(pair.b.shape), dtype, *figures, "; ".join(texts)),
+            )
+        )
     rows.sort(key=lambda row: row[0])
     shown = [row for _, row in (rows[:top] if top else rows)]
     panels: dict[str, Any] = {"faults": _faults(comparison)} if comparison.faults else {}
@@ -273,17 +278,20 @@ def _errors(comparison: Comparison, everything: bool) -> list[tuple[Any, ...]]:
             delta.absmax,
             other,
         )
-        found.append((math.inf if math.isnan(relative) else relative, row))
-    return [row for _, row in sorted(found, key=lambda each: -each[0])]
+        found.append((_rank(delta, relative), row))
+    return [row for _, row in sorted(found, key=lambda each: each[0])]
 
 
-def _rank(delta: Delta | None) -> tuple[int, float]:
-    """Where a row stands: NaN and Inf in one of the two, then what has no figures, then the most changed."""
+def _rank(delta: Delta | None, figure: float) -> tuple[int, float]:
+    """Where a row or a bar stands: NaN and Inf in one of the two, then what changed and has no figure, then the most changed.
+
+    figure: by which it is sorted.
+    """
     if delta is not None and delta.broken:
         return 0, -delta.broken
-    if delta is None or math.isnan(delta.relative):
+    if delta is None or (math.isnan(figure) and delta.changed):
         return 1, 0.0
-    return 2, -delta.relative
+    return 2, 0.0 if math.isnan(figure) else -figure
 
 
 def _swapped(comparison: Comparison) -> set[str]:
@@ -370,7 +378,7 @@ def _error_line(comparison: Comparison, quantised: Quantised) -> str:
         f"{len(names):,} of {counted(len(comparison.counted), 'tensor')}",
         f"relative error {quantised.relative(total):.3g}",
     ]
-    worst = min(quantised.decibels(comparison.deltas[name]) for name in names)
+    worst = min((quantised.decibels(comparison.deltas[name]) for name in names), key=lambda each: (not math.isnan(each), each))
     facts += [f"SNR {_decibels(quantised.decibels(total))}, at worst {_decibels(worst)}"]
     return f"{side} is {other} quantised ({visible(quantised.said)}): {', '.join(facts)}"
 
@@ -434,7 +442,7 @@ def _sorted_bars(comparison: Comparison, names: Sequence[str], what: str, where:
     if not _tells(comparison, names, what):
         return None
     found = {name: _figure(comparison, name, what) for name in names}
-    ordered = sorted(names, key=lambda name: (not comparison.deltas[name].broken, -found[name]))
+    ordered = sorted(names, key=lambda name: _rank(comparison.deltas[name], found[name]))
     shown = ordered[:_LONGEST]
     most = f", the {len(shown)} of {len(ordered):,} that changed most" if len(shown) < len(ordered) else ""
     flags = {row: _broken(comparison.deltas[name]) for row, name in enumerate(shown) if _broken(comparison.deltas[name])}
