@@ -317,3 +317,27 @@ def test_what_changed_stands_above_what_did_not_whatever_has_no_figure(order):
     assert list(bars.labels[:5]) == ranks
     table = next(page for page in report if page.name == "compare").panels[0]
     assert [row[0] for row in table.rows] == ranks
+
+
+@pytest.mark.parametrize("limits", [None, (0.9, 1.1), (-1.0, 3.0)])
+@pytest.mark.parametrize("scale", ["auto", "symmetric", "minmax", "asinh"])
+@pytest.mark.parametrize("middle", [1.0, 0.0, -1.0, 0.01, 1e200])
+def test_a_small_change_is_seen_on_both_scales_wherever_the_weights_are(middle, scale, limits):
+    """Δ is about 0, whatever A and B are: of weights about 1, a Δ of 0 is no place on their scale."""
+    rng = np.random.default_rng(0)
+    before = middle + max(abs(middle), 1.0) * 0.02 * rng.normal(size=(40, 30))
+    after = before + max(abs(middle), 1.0) * 0.001 * rng.normal(size=(40, 30))
+    page = next(
+        each
+        for each in t2g.compare({"w": before}, {"w": after}, layers=True, scale=scale, limits=limits)
+        if each.name == "w_delta"
+    )
+    a, _, wide, own = page.panels[:4]
+    assert wide.scale.fraction(np.zeros(1))[0] == pytest.approx(0.5)
+    assert wide.scale.high - wide.scale.low == pytest.approx(a.scale.high - a.scale.low)
+    assert wide.title == f"Δ = B − A, on {page.panel_names[2].removeprefix('Δ on ')}"
+    assert ("the scale of A and B" in wide.title) == a.scale.diverging
+    if middle < 1e200:  # no cell holds its Δ
+        assert wide.scale.over + wide.scale.under < 0.02
+        assert own.scale.over + own.scale.under < 0.02
+        assert own.scale.high < 0.01

@@ -511,7 +511,7 @@ def test_large_integers_differ_in_every_table_and_picture_alike(tmp_path, dtype)
     done = torch2grid("compare", "a.npz", "b.npz", "--values", "--only", "i", "--slice", "5,:3", cwd=tmp_path)
     assert [line.split() for line in done.stdout.splitlines()[-3:]] == [[str(column), "1.0"] for column in range(3)]
     page = next(each for each in t2g.compare(tmp_path / "a.npz", tmp_path / "b.npz", layers=True) if each.name == "i_delta")
-    for name in ("Δ on the scale of A and B", "Δ on a scale of its own"):
+    for name in ("Δ on a scale about 0, as wide as that of A and B", "Δ on a scale of its own"):
         cells = page.panels[page.panel_names.index(name)].grid.values
         assert cells.max(axis=1).tolist() == [float(row == 5) for row in range(20)]
     histogram = page.panels[page.panel_names.index("histogram of Δ")]

@@ -82,9 +82,12 @@ class PairPages(View):
         }
         codes = self.quantised is not None and tensor.name in self.quantised.schemes
         what = "Quantisation error Δ = B − A" if codes else "Δ = B − A"
-        panels["Δ on the scale of A and B"] = limits.heatmap(difference, title=f"{what}, on the scale of A and B", **axes)
+        half = shared.high / 2 - shared.low / 2
+        centred = replace(limits, limits=(-half, half))  # a scale that 0 is not the middle of may not have a Δ of 0 at all
+        scale = "the scale of A and B" if shared.diverging else "a scale about 0, as wide as that of A and B"
+        panels[f"Δ on {scale}"] = centred.heatmap(difference, title=f"{what}, on {scale}", **axes)
         title = f"{'Quantisation error' if codes else 'Δ'} on a scale of its own"
-        panels["Δ on a scale of its own"] = run.heatmap(difference, title=title, **axes)
+        panels["Δ on a scale of its own"] = replace(run, limits=None).heatmap(difference, title=title, **axes)
         panels["histogram of A and B"] = overlaid({"A": results["of a"], "B": results["of b"]}, tensor.dtype)
         panels["histogram of Δ"] = plain_histogram(results["of d"], tensor.dtype, "Δ", "unchanged")
         yield Page(
