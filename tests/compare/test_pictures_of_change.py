@@ -43,8 +43,9 @@ def texts(page):
 
 
 def test_a_few_tensors_are_lines_with_one_legend():
-    page = t2g.series(trained(layers=2), given=True)["series_trends"]
+    page = t2g.series(trained(layers=1), given=True)["series_trends"]
     assert all(isinstance(panel, Line) for panel in page.panels)
+    assert list(page.panels[0].y) == list(state(1))  # vectors, too
     assert len(page.panels) % 2 == 0  # in two columns: no place stays empty
     shown = texts(page)
     for name in page.panels[0].y:
@@ -58,14 +59,21 @@ def test_many_tensors_are_rows_by_kind_and_snapshots_columns():
     assert len(page.panels) % 2 == 0
     norm = next(panel for panel in page.panels if panel.title == "‖w‖")
     names = [name for _, name in norm.row_names]
-    assert names == [*(f"layers.{n}.{kind}" for kind in ("attn", "up", "down") for n in range(4)), "embed"]
+    kinds = ("attn.weight", "attn.bias", "up.weight", "down.weight")
+    assert names == [*(f"layers.{n}.{kind}" for kind in kinds for n in range(4)), "embed.weight"]
     for row, name in enumerate(names):
-        want = [np.linalg.norm(each[f"{name}.weight"].numpy()) for each in snapshots]
+        want = [np.linalg.norm(each[name].numpy()) for each in snapshots]
         np.testing.assert_allclose(norm.grid.values[row], want, rtol=1e-5)
     ratio = next(panel for panel in page.panels if panel.title.startswith("‖Δw‖"))
-    assert ratio.grid.shape == (13, 4)  # nothing came before the first
+    assert ratio.grid.shape == (17, 4)  # nothing came before the first
     shown = texts(page)
-    assert all(shown.count(name) == len(page.panels) for name in names)  # every row of every table has its name
+    assert {panel.title: len(panel.row_names) for panel in page.panels if len(panel.row_names) < 17} == {
+        "spread of the units' norms (alike: 0)": 13  # vectors have no units
+    }
+    for name in names:  # every row of every table has its name, that of the last one without what all in it end with
+        short_name = name.removesuffix(".weight")
+        assert shown.count(name) == len(page.panels) - 1
+        assert shown.count(short_name) == (len(page.panels) - 1 if short_name == name else 1)
     canvas = draw_page(page, Style())
     assert all(label.x > 0 for label in canvas.shapes if isinstance(label, Label))
 
