@@ -349,3 +349,22 @@ def test_a_small_change_is_seen_on_both_scales_wherever_the_weights_are(middle, 
         assert wide.scale.over + wide.scale.under < 0.02
         assert own.scale.over + own.scale.under < 0.02
         assert own.scale.high < 0.01
+
+
+@given(st.integers(1, 3), st.sampled_from([1e2, 1e6, 1e30, 1e150]), st.sampled_from([1.0, 1e-18]))
+def test_the_usual_change_is_seen_beside_one_that_explodes(exploded, factor, least):
+    """And one that is hardly a change does not push the others together."""
+    before = {f"w{n}": np.eye(2) for n in range(12)}
+    after = {name: each * (1 + 0.1 * n) for n, (name, each) in enumerate(before.items())}
+    for n in range(exploded):
+        after[f"w{11 - n}"] = before[f"w{11 - n}"] * factor
+    before["w1"] = before["w1"] * 1e16
+    after["w1"] = before["w1"] * (1 + 1e-15) if least < 1 else before["w1"] * 1.1
+    overview = next(page for page in t2g.compare(before, after) if page.name == "compare_overview")
+    bars = next(panel for panel in overview.panels if "relative change" in panel.title)
+    shown = np.arcsinh(bars.values / bars.bend) if bars.bend else bars.values
+    shares = dict(zip(bars.labels, shown / shown.max(), strict=True))
+    usual = [shares[f"w{n}"] for n in range(2, 9)]
+    if factor > 1e2:
+        assert min(usual) > 0.5 / np.log(20 * factor)  # a decade takes four times as much
+    assert len({round(share, 4) for share in usual}) == len(usual)

@@ -36,7 +36,8 @@ PAIR_CELLS = 512  # a side of each of the panels of one tensor
 _CHANGE, _SHARE = "‖Δ‖/‖A‖", "share of weights changed"
 _ERROR = "relative error"
 _TITLES = {_CHANGE: "relative change ‖Δ‖/‖A‖", _SHARE: _SHARE, _ERROR: "relative error ‖Δ‖/‖original‖"}
-_DECADES = 1e4  # of a bent axis: smaller figures are short bars
+_DECADES = 1e4  # of a bent axis: smaller figures are short bars, but for
+_USUAL = 0.1  # what is at least so many times the median
 _LONGEST = 80  # bars of one diagram
 _WEIGHT = re.compile(r"\bweight\b")
 _THROUGHOUT = 0.9995  # a share that is written as 1
@@ -461,11 +462,14 @@ def _sorted_bars(comparison: Comparison, names: Sequence[str], what: str, where:
 
 
 def _bend(what: str, figures: Sequence[float]) -> float:
-    """Half-width of the linear middle of the axis: 0 (linear) where the least bar is seen beside the longest, and of shares."""
+    """Half-width of the linear middle of the axis: 0 (linear) where the least bar is seen beside the longest, and of shares.
+
+    The usual change is seen beside one that exploded.
+    """
     known = [each for each in figures if 0 < each < math.inf]
     if what == _SHARE or not known or max(known) <= WIDE * min(known):
         return 0.0
-    return max(min(known), max(known) / _DECADES)
+    return max(min(known), min(max(known) / _DECADES, _USUAL * float(np.median(known))))
 
 
 def _broken(delta: Delta) -> str:
