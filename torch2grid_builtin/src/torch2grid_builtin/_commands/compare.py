@@ -145,7 +145,7 @@ def _params() -> list[click.Parameter]:
         ),
         *settings_options(
             view="a view, with options, drawn of A, of B and of Δ (repeatable)",
-            output="where pictures go; FILE.html takes a report, FILE.gif the animation, FILE.csv the table",
+            output="where pictures go; FILE.html takes a report, FILE.gif the animation, FILE.csv the table, FILE.png Δ",
             format="formats, such as png,svg; csv is the table, json the report on stdout, gif the whole model in motion",
             plugin="the grid transformer of the whole model",
             part="part of training checkpoints to compare; the model unless given",

@@ -319,7 +319,7 @@ def verdict(comparison: Comparison, hidden: int = 0) -> str:
         size = f"{counted(len(names), 'tensor')}, {human_count(total.weights)} weights{kept}"
         return f"the same model{beyond}: {', '.join([*stated, size])}" if stated else f"same{beyond}: {size}"
     if comparison.quantised is not None and {each.kind for each in comparison.differences} <= {"quantised", "dtype", "rounded"}:
-        return _error_line(comparison, comparison.quantised) + (f" ({hidden:,} rows not shown)" if hidden else "")
+        return _error_line(comparison, comparison.quantised) + (f" ({counted(hidden, 'row')} not shown)" if hidden else "")
     changed = sum(bool(deltas[name].changed) for name in names)
     facts = [f"{changed:,} of {counted(len(names), 'tensor')} changed", f"{total.changed:,} of {total.weights:,} weights"]
     facts += [*total.not_finite.changes(), *total.not_finite.kept()]
@@ -340,7 +340,7 @@ def verdict(comparison: Comparison, hidden: int = 0) -> str:
     facts += [
         f"{count:,} {words.get(kind, kind)}" for kind, count in counts.items() if kind not in ("changed", "rounded", "fault")
     ]
-    return "different: " + ", ".join(facts) + (f" ({hidden:,} rows not shown)" if hidden else "")
+    return "different: " + ", ".join(facts) + (f" ({counted(hidden, 'row')} not shown)" if hidden else "")
 
 
 def _stated(comparison: Comparison) -> list[str]:
