@@ -116,6 +116,13 @@ def test_every_tensor_has_a_row(kinds: set[str], steady: int) -> None:
     assert sorted(each.partition(" (")[0] for each in shown) == sorted(run[0])
 
 
+def test_what_is_not_in_all_snapshots_is_counted_on_the_pages() -> None:
+    run = layers()
+    del run[1]["layers.0.norm.bias"]
+    pages = t2g.series(run, given=True)
+    assert all("· 1 tensor not in all of them" in pages[name].title for name in ("series", "series_trends"))
+
+
 def test_vectors_that_begin_at_zero_do_not_explode_where_they_grow() -> None:
     """Biases of a network that trains well: 500 times their first norm, and no larger than weights are."""
     snapshots = layers()

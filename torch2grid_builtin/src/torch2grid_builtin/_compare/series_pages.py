@@ -44,9 +44,10 @@ GRADIENTS = Quantity("gradient", "‖g‖", "‖g‖/‖w‖", marked=False)
 
 
 def titled(series: Series, words: Quantity, title: str) -> str:
-    """*title*, and when there was a NaN, an Inf or an explosion for the first time."""
+    """*title*, how many tensors have no track, and when there was a NaN, an Inf or an explosion for the first time."""
+    left = [f"{counted(len(series.left_out), 'tensor')} not in all of them"] if series.left_out else []
     exploded = series.explosions if words.marked else ()
-    return " · ".join([title, *(each.text for each in (*series.firsts, *exploded))])
+    return " · ".join([title, *left, *(each.text for each in (*series.firsts, *exploded))])
 
 
 def moved_most(series: Series, limit: int = SHOWN) -> list[str]:
