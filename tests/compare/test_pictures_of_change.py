@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, strategies as st
 from PIL import Image, ImageSequence
 from tests.support.tools import torch2grid
 
@@ -42,8 +43,9 @@ def texts(page):
 
 
 def test_a_few_tensors_are_lines_with_one_legend():
-    page = t2g.series(trained(layers=2), given=True)["series_trends"]
+    page = t2g.series(trained(layers=1), given=True)["series_trends"]
     assert all(isinstance(panel, Line) for panel in page.panels)
+    assert list(page.panels[0].y) == list(state(1))  # vectors, too
     assert len(page.panels) % 2 == 0  # in two columns: no place stays empty
     shown = texts(page)
     for name in page.panels[0].y:
@@ -57,14 +59,21 @@ def test_many_tensors_are_rows_by_kind_and_snapshots_columns():
     assert len(page.panels) % 2 == 0
     norm = next(panel for panel in page.panels if panel.title == "‖w‖")
     names = [name for _, name in norm.row_names]
-    assert names == [*(f"layers.{n}.{kind}" for kind in ("attn", "up", "down") for n in range(4)), "embed"]
+    kinds = ("attn.weight", "attn.bias", "up.weight", "down.weight")
+    assert names == [*(f"layers.{n}.{kind}" for kind in kinds for n in range(4)), "embed.weight"]
     for row, name in enumerate(names):
-        want = [np.linalg.norm(each[f"{name}.weight"].numpy()) for each in snapshots]
+        want = [np.linalg.norm(each[name].numpy()) for each in snapshots]
         np.testing.assert_allclose(norm.grid.values[row], want, rtol=1e-5)
     ratio = next(panel for panel in page.panels if panel.title.startswith("‖Δw‖"))
-    assert ratio.grid.shape == (13, 4)  # nothing came before the first
+    assert ratio.grid.shape == (17, 4)  # nothing came before the first
     shown = texts(page)
-    assert all(shown.count(name) == len(page.panels) for name in names)  # every row of every table has its name
+    assert {panel.title: len(panel.row_names) for panel in page.panels if len(panel.row_names) < 17} == {
+        "spread of the units' norms (alike: 0)": 13  # vectors have no units
+    }
+    for name in names:  # every row of every table has its name, that of the last one without what all in it end with
+        short_name = name.removesuffix(".weight")
+        assert shown.count(name) == len(page.panels) - 1
+        assert shown.count(short_name) == (len(page.panels) - 1 if short_name == name else 1)
     canvas = draw_page(page, Style())
     assert all(label.x > 0 for label in canvas.shapes if isinstance(label, Label))
 
@@ -299,3 +308,63 @@ def test_a_0_on_a_logarithmic_axis_of_the_callers_ends_no_line():
     drawn = ax.lines[0].get_ydata()
     assert ax.get_yscale() == "log"
     np.testing.assert_array_equal(drawn, [1e-3, np.nan, np.nan, 1e-2, np.nan])
+
+
+@given(st.permutations(["broken", "beyond", "most", "more", "less", "same", "same nan"]))
+def test_what_changed_stands_above_what_did_not_whatever_has_no_figure(order):
+    """Squares beyond float64 have no sum, and a tensor of NaN in both has no norm: neither disturbs the order of the others."""
+    one = np.full((2, 2), 1.0)
+    before, after = dict.fromkeys(order, one), dict.fromkeys(order, one)
+    after |= {"broken": one * np.nan, "most": one * 9, "more": one * 3, "less": one * 1.1}
+    before["beyond"], after["beyond"] = one * 1e200, one * -1e200
+    before["same nan"] = after["same nan"] = one * np.nan
+    report = t2g.compare(before, after)
+    ranks = ["broken", "beyond", "most", "more", "less"]
+    overview = next(page for page in report if page.name == "compare_overview")
+    bars = next(panel for panel in overview.panels if "relative change" in panel.title)
+    assert list(bars.labels[:5]) == ranks
+    table = next(page for page in report if page.name == "compare").panels[0]
+    assert [row[0] for row in table.rows] == ranks
+
+
+@pytest.mark.parametrize("limits", [None, (0.9, 1.1), (-1.0, 3.0)])
+@pytest.mark.parametrize("scale", ["auto", "symmetric", "minmax", "asinh"])
+@pytest.mark.parametrize("middle", [1.0, 0.0, -1.0, 0.01, 1e200])
+def test_a_small_change_is_seen_on_both_scales_wherever_the_weights_are(middle, scale, limits):
+    """Δ is about 0, whatever A and B are: of weights about 1, a Δ of 0 is no place on their scale."""
+    rng = np.random.default_rng(0)
+    before = middle + max(abs(middle), 1.0) * 0.02 * rng.normal(size=(40, 30))
+    after = before + max(abs(middle), 1.0) * 0.001 * rng.normal(size=(40, 30))
+    page = next(
+        each
+        for each in t2g.compare({"w": before}, {"w": after}, layers=True, scale=scale, limits=limits)
+        if each.name == "w_delta"
+    )
+    a, _, wide, own = page.panels[:4]
+    assert wide.scale.fraction(np.zeros(1))[0] == pytest.approx(0.5)
+    assert wide.scale.high - wide.scale.low == pytest.approx(a.scale.high - a.scale.low)
+    assert wide.title == f"Δ = B − A, on {page.panel_names[2].removeprefix('Δ on ')}"
+    assert ("the scale of A and B" in wide.title) == a.scale.diverging
+    if middle < 1e200:  # no cell holds its Δ
+        assert wide.scale.over + wide.scale.under < 0.02
+        assert own.scale.over + own.scale.under < 0.02
+        assert own.scale.high < 0.01
+
+
+@given(st.integers(1, 3), st.sampled_from([1e2, 1e6, 1e30, 1e150]), st.sampled_from([1.0, 1e-18]))
+def test_the_usual_change_is_seen_beside_one_that_explodes(exploded, factor, least):
+    """And one that is hardly a change does not push the others together."""
+    before = {f"w{n}": np.eye(2) for n in range(12)}
+    after = {name: each * (1 + 0.1 * n) for n, (name, each) in enumerate(before.items())}
+    for n in range(exploded):
+        after[f"w{11 - n}"] = before[f"w{11 - n}"] * factor
+    before["w1"] = before["w1"] * 1e16
+    after["w1"] = before["w1"] * (1 + 1e-15) if least < 1 else before["w1"] * 1.1
+    overview = next(page for page in t2g.compare(before, after) if page.name == "compare_overview")
+    bars = next(panel for panel in overview.panels if "relative change" in panel.title)
+    shown = np.arcsinh(bars.values / bars.bend) if bars.bend else bars.values
+    shares = dict(zip(bars.labels, shown / shown.max(), strict=True))
+    usual = [shares[f"w{n}"] for n in range(2, 9)]
+    if factor > 1e2:
+        assert min(usual) > 0.5 / np.log(20 * factor)  # a decade takes four times as much
+    assert len({round(share, 4) for share in usual}) == len(usual)

@@ -14,6 +14,7 @@ import torch2grid as t2g
 from torch2grid_builtin._compare.series import _exploding
 from torch2grid_core import Grid, Settings
 from torch2grid_core.grids import Region, color_scale
+from torch2grid_core.pages import Line
 
 RUN = ("step_1.npz", "step_2.npz", "step_3.npz", "step_4.npz")
 
@@ -59,6 +60,75 @@ def test_a_healthy_run_has_no_such_line(tmp_path: Path) -> None:
     assert "10-fold" not in done.stdout + done.stderr
     report = json.loads(torch2grid("compare", *RUN, "--format", "json", "-q", cwd=tmp_path).stdout)
     assert report["first_exploded"] is None
+
+
+def layers(places: int = 10, grown: dict[str, list[float]] | None = None) -> list[dict[str, np.ndarray]]:
+    """Four snapshots of matrices about 0 and norms about 1, of which those in *grown* are multiplied."""
+    rng = np.random.default_rng(0)
+    first = {f"layers.{n}.q.weight": rng.normal(0, 0.02, (8, 8)) for n in range(places)}
+    first |= {f"layers.{n}.norm.weight": rng.normal(1, 0.01, 8) for n in range(places)}
+    first |= {f"layers.{n}.norm.bias": np.zeros(8) for n in range(places)}
+    snapshots = [{name: each + 1e-3 * step * rng.normal(size=each.shape) for name, each in first.items()} for step in range(4)]
+    for name, factors in (grown or {}).items():
+        for snapshot, factor in zip(snapshots, factors, strict=True):
+            snapshot[name] = snapshot[name] * factor
+    return snapshots
+
+
+@pytest.mark.parametrize("places", [2, 10, 300])
+@pytest.mark.parametrize("kind", ["norm.weight", "norm.bias", "q.weight"])
+def test_what_explodes_is_shown_everywhere(places: int, kind: str, tmp_path: Path) -> None:
+    """A matrix or a vector, from 1 or from 0: in the text, first in the table, as a row of the trends, on a page of its own."""
+    name = f"layers.1.{kind}"
+    snapshots = layers(places, {name: [1, 1, 1e6, 1e6]})
+    for place, snapshot in enumerate(snapshots):
+        np.savez(tmp_path / RUN[place], **{key: each.astype(np.float32) for key, each in snapshot.items()})
+    said = f"first {'10-fold std' if kind == 'q.weight' else '100-fold ‖w‖'}: step 3, in {name}"
+    done = torch2grid("compare", *RUN, "--stats", cwd=tmp_path)
+    assert said in done.stderr.splitlines()
+    assert done.stdout.splitlines()[0].endswith(said)
+    pages = t2g.series([tmp_path / each for each in RUN])
+    assert pages["series"].panels[0].rows[0][0] == name
+    trends = pages["series_trends"]
+    assert said in trends.title
+    norms = trends.panels[trends.panel_names.index("norm")]
+    shown = list(norms.y) if isinstance(norms, Line) else [each for _, each in norms.row_names]
+    assert name in shown
+    if len(shown) < 3 * places:
+        assert f"the {len(shown)} of {3 * places} tensors that exploded, or that moved most, matrices first" in trends.title
+    assert f"{name}_series" in [page.name for page in pages]
+
+
+@given(st.sets(st.sampled_from(["matrix", "vector", "scale", "from 0", "all NaN", "to NaN"]), min_size=1), st.integers(1, 9))
+def test_every_tensor_has_a_row(kinds: set[str], steady: int) -> None:
+    rng = np.random.default_rng(0)
+    first = {"matrix": rng.normal(size=(4, 4)), "vector": rng.normal(size=4), "scale": np.ones(1), "from 0": np.zeros(4)}
+    first |= {"all NaN": np.full((2, 2), np.nan), "to NaN": rng.normal(size=4)}
+    run = [{name: first[name] * (step + 1) for name in sorted(kinds)} for step in range(3)]
+    for step, snapshot in enumerate(run):
+        snapshot |= {f"other.{n}": np.ones((2, 2)) for n in range(steady)}
+        snapshot |= {"from 0": np.full(4, float(step))} if "from 0" in kinds else {}
+    if "to NaN" in kinds:
+        run[2]["to NaN"] = np.full(4, np.nan)
+    trends = t2g.series(run, given=True)["series_trends"]
+    norms = trends.panels[trends.panel_names.index("norm")]
+    shown = list(norms.y) if isinstance(norms, Line) else [each for _, each in norms.row_names]
+    assert sorted(each.partition(" (")[0] for each in shown) == sorted(run[0])
+
+
+def test_what_is_not_in_all_snapshots_is_counted_on_the_pages() -> None:
+    run = layers()
+    del run[1]["layers.0.norm.bias"]
+    pages = t2g.series(run, given=True)
+    assert all("· 1 tensor not in all of them" in pages[name].title for name in ("series", "series_trends"))
+
+
+def test_vectors_that_begin_at_zero_do_not_explode_where_they_grow() -> None:
+    """Biases of a network that trains well: 500 times their first norm, and no larger than weights are."""
+    snapshots = layers()
+    for snapshot, size in zip(snapshots, [0, 1e-4, 1e-2, 5e-2], strict=True):
+        snapshot |= {f"layers.{n}.norm.bias": size * np.ones(8) for n in range(10)}
+    assert "-fold" not in str(t2g.series(snapshots, given=True))
 
 
 @pytest.mark.parametrize(("factor", "bent"), [(1, False), (5, False), (60, True)])

@@ -145,3 +145,18 @@ def test_a_recording_takes_what_a_series_takes(tmp_path):
     assert (done.returncode, done.stdout) == (0, "grids/series.csv\n")
     wrong = torch2grid("compare", "recording.safetensors", "-o", "run.gif", "-q", cwd=tmp_path)
     assert wrong.returncode == 2
+
+
+@pytest.mark.parametrize("file", ["delta.png", "delta.svg", "delta.npy"])
+def test_a_file_for_one_picture_is_the_change_of_the_whole_model_and_the_verdict_is_said(tmp_path, file):
+    done = torch2grid("compare", *SNAPSHOTS[:2], "-o", file, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, f"{file}\n")
+    assert done.stderr.splitlines()[-1].startswith("different: ")
+    quiet = torch2grid("compare", *SNAPSHOTS[:2], "-o", file, "-q", cwd=tmp_path)
+    assert (quiet.stdout, quiet.stderr) == (f"{file}\n", "")
+
+
+@pytest.mark.parametrize(("top", "told"), [(7, "(1 row not shown)"), (6, "(2 rows not shown)")])
+def test_rows_that_are_not_shown_are_counted(tmp_path, top, told):
+    done = torch2grid("compare", *SNAPSHOTS[:2], "--stats", "-q", "--top", str(top), cwd=tmp_path)
+    assert told in done.stdout.splitlines()[0]

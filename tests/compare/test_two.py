@@ -16,7 +16,8 @@ from tests.support.compare.opened import comparison_of
 from tests.support.tools import DIGITS, torch2grid
 
 import torch2grid as t2g
-from torch2grid_builtin._compare.delta import DeltaCollector, DeltaOf
+from torch2grid_builtin._compare.delta import DeltaCollector, DeltaOf, minus
+from torch2grid_core.measures import Chunk
 
 
 def weights(seed=0):
@@ -463,3 +464,55 @@ def test_pages_of_a_training_checkpoint_and_its_model(tmp_path):
     one = torch.load(run / "epoch_01.pth", weights_only=True)["model"]["fc1.weight"]
     two = torch.load(DIGITS, weights_only=True)["fc1.weight"]
     assert abs(delta["largest"]["value"]) == (two - one).abs().max().item()
+
+
+@given(st.data())
+def test_the_change_of_integers_is_that_of_integers(data):
+    """Of any two kinds, 64 bits and unsigned ones too: Δ is 0 only where they are equal, and rounded once."""
+    kinds = [np.dtype(name) for name in ("int8", "int32", "uint32", "int64", "uint64")]
+    one, two = data.draw(st.sampled_from(kinds)), data.draw(st.sampled_from(kinds))
+    near = data.draw(st.sampled_from([0, 2**31, 2**53, 2**60, 2**63, -(2**63), 2**64]))
+    sides = []
+    for dtype in (one, two):
+        info = np.iinfo(dtype)
+        numbers = st.one_of(st.integers(info.min, info.max), st.integers(-3, 3).map(lambda each: near + each))
+        held = data.draw(st.lists(numbers, min_size=6, max_size=6))
+        sides.append(np.array([min(max(each, info.min), info.max) for each in held], dtype))
+    before, after = sides
+    exact = [int(b) - int(a) for a, b in zip(before.tolist(), after.tolist(), strict=True)]
+    assert minus(after, before).astype(np.float64).tolist() == [float(each) for each in exact]
+    collector = DeltaCollector(DeltaOf(), t2g.load({"w": before})["w"])
+    collector.update(Chunk("w", 0, members={"a": before, "b": after}))
+    delta = collector.result()
+    assert delta.changed == sum(each != 0 for each in exact)
+    assert delta.finite_absmax == float(max(map(abs, exact)))
+    if delta.largest is not None:
+        place, a, b = delta.largest
+        assert (a, b) == (before.tolist()[place], after.tolist()[place])
+
+
+def test_a_float_beside_a_large_integer_is_compared_with_it_and_not_with_it_rounded():
+    before, after = np.array([2**60 + 1, 2**53 + 1, 7, -(2**62)]), np.array([2.0**60, 2.0**53, 6.5, np.inf])
+    assert minus(after, before).tolist() == [-1, -1, -0.5, np.inf]
+    assert minus(before, after).tolist() == [1, 1, 0.5, -np.inf]
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64"])
+def test_large_integers_differ_in_every_table_and_picture_alike(tmp_path, dtype):
+    before = np.arange(2**60, 2**60 + 240, dtype=dtype).reshape(20, 12)
+    after = before.copy()
+    after[5] += 1
+    np.savez(tmp_path / "a.npz", i=before)
+    np.savez(tmp_path / "b.npz", i=after)
+    done = torch2grid("compare", "a.npz", "b.npz", "--format", "json", "-q", cwd=tmp_path)
+    (found,) = json.loads(done.stdout)["tensors"]
+    assert found["changed"] == 12
+    assert found["largest"]["b"] - found["largest"]["a"] == 1
+    done = torch2grid("compare", "a.npz", "b.npz", "--values", "--only", "i", "--slice", "5,:3", cwd=tmp_path)
+    assert [line.split() for line in done.stdout.splitlines()[-3:]] == [[str(column), "1.0"] for column in range(3)]
+    page = next(each for each in t2g.compare(tmp_path / "a.npz", tmp_path / "b.npz", layers=True) if each.name == "i_delta")
+    for name in ("Δ on a scale about 0, as wide as that of A and B", "Δ on a scale of its own"):
+        cells = page.panels[page.panel_names.index(name)].grid.values
+        assert cells.max(axis=1).tolist() == [float(row == 5) for row in range(20)]
+    histogram = page.panels[page.panel_names.index("histogram of Δ")]
+    assert "95.00%" in str(histogram.summary["unchanged"])

@@ -297,6 +297,33 @@ def test_nan_and_inf_come_first_and_are_marked(browser: Any, tmp_path: Path) -> 
         assert "Infinity" not in path_of
 
 
+@pytest.mark.parametrize("width", [390, 900, 1300])
+def test_words_at_the_end_of_a_table_have_room(browser: Any, tmp_path: Path, width: int) -> None:
+    """What a table is read for is no sliver beside its numbers: names give way to it, and break where their parts end."""
+    columns = ("Tensor", "Shape", "Dtype", "‖Δ‖/‖A‖", "Cosine", "Max |Δ|", "Changed%", "Stable rank", "What")
+    name, figures = "model.layers.20.self_attn.q_proj.weight", (1.5, 0.99, 0.123, 100.0, 13.1)
+    told = (
+        "1 NaN in B only, 1 Inf in B only, first [5, 6] 0.0186451 → NaN, rows 5, 7 of 96, 2 weights (0.022%)",
+        "every weight",
+    )
+    words = Table(columns, tuple((name, "96×96", "float32", *figures, each) for each in told), "words")
+    brief = Table(("Tensor", "Size", "New"), ((name, 1, "yes"), (name, 2, "no")), "brief")
+    path = tmp_path / "words.html"
+    with path.open("wb") as stream:
+        Html().render(Page("p", "t", (words, brief)), stream, Style(), "html")
+    with Visit(browser, path) as visit:
+        visit.page.set_viewport_size({"width": width, "height": 900})
+        size = "each => [each.clientWidth, each.clientHeight]"
+        cells = visit.page.locator("tbody tr td:last-child")
+        wide, high = cells.first.evaluate(size)
+        assert wide >= 150
+        assert high <= 120
+        assert cells.last.evaluate(size)[0] < 150 or width == 1300  # no more than it needs, but where there is room
+        assert visit.page.locator("tbody tr td:first-child").first.inner_text() == name
+        whole = [each.evaluate("each => each.scrollWidth <= each.clientWidth") for each in visit.page.locator(".scroll").all()]
+        assert whole == [width == 1300, True]
+
+
 def test_hostile_names_are_inert_text(browser: Any, tmp_path: Path) -> None:
     save_file({name: np.ones((4, 5), np.float32) * i for i, name in enumerate(HOSTILE)}, tmp_path / "m.safetensors")
     from torch2grid._api import draw

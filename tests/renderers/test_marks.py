@@ -129,3 +129,18 @@ def test_the_name_of_what_is_nan_throughout_can_be_read():
     box = next(each for each in shapes[place - 1 :: -1] if isinstance(each, Boxes)).box[0]
     later = [each for shape in shapes[place + 1 :] if isinstance(shape, Boxes) for each in shape.box.tolist()]
     assert not any(box[0] < x + w and x < box[0] + box[2] and box[1] < y + h and y < box[1] + box[3] for x, y, w, h in later)
+
+
+def test_names_of_flax_tell_the_layer_and_slender_matrices_are_named_upright():
+    rects = [((turn // 3) * 50, (turn % 3) * 50, 48, 48) for turn in range(12)]
+    regions = tuple(Region(f"params/encoderblock_{turn}/mlp/kernel", (rect,)) for turn, rect in enumerate(rects))
+    shapes = draw_page(
+        Page("p", "t", (Settings().heatmap(Grid(np.zeros((200, 150)), regions=regions), labels=True),)), Style()
+    ).shapes
+    words = [each.text for each in shapes if isinstance(each, Label) and "kernel" in each.text]
+    assert len(set(words)) == 12
+    assert all(any(text.endswith(f"{turn}/mlp/kernel") for text in words) for turn in range(12))
+    bands = tuple((0, 12 * band, 120, 11) for band in range(40))
+    grid = Grid(np.zeros((120, 480)), regions=(Region("conv6.weight", bands),))
+    shapes = draw_page(Page("p", "t", (Settings().heatmap(grid, labels=True),)), Style()).shapes
+    assert any(isinstance(each, Label) and "conv6" in each.text for each in shapes)

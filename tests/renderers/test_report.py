@@ -418,6 +418,31 @@ def test_beside_a_map_stands_what_it_holds(browser: Any, deep: Path, plugin: str
             assert page.locator(".tip b").inner_text() == "layers.07.mlp.weight"
 
 
+@pytest.mark.parametrize("width", [390, 1000, 1300])
+def test_long_names_are_whole_in_every_list(browser: Any, tmp_path: Path, width: int) -> None:
+    """Beside a map, before a bar, in the index: cut from the left they do not tell the layer, from the right not the matrix."""
+    names = [
+        f"model.layers.{n}.block_sparse_moe.experts.7.gate_up_projection.{last}"
+        for n in range(4)
+        for last in ("weight", "bias")
+    ]
+    rng = np.random.default_rng(0)
+    for file in ("a", "b"):
+        save_file({name: rng.normal(size=(24, 24)).astype(np.float32) for name in names}, tmp_path / f"{file}.safetensors")
+    torch2grid("a.safetensors", "--layers", "-o", "a.html", cwd=tmp_path)
+    torch2grid("compare", "a.safetensors", "b.safetensors", "-o", "b.html", cwd=tmp_path)
+    cut = "all => all.filter(each => each.offsetParent && each.scrollWidth > each.clientWidth + 1 && each.clientWidth).length"
+    for file, entries in (("a", ".item .name"), ("b", ".bar-row .name"), ("b", ".place .name")):
+        with Visit(browser, tmp_path / f"{file}.html") as visit:
+            if file == "b":
+                visit.choose("compare overview" if "bar" in entries else "delta atlas")
+            visit.page.set_viewport_size({"width": width, "height": 900})
+            found = visit.page.locator(entries)
+            texts = found.all_text_contents()
+            assert sorted(each for each in texts if "layers" in each) == sorted(names)
+            assert found.evaluate_all(cut) == 0
+
+
 def test_lines_between_tensors_fade_where_little_else_would_be_seen(browser: Any, deep: Path) -> None:
     """Of the 120 tensors on 700 pixels lines stand around layers, which carry their names."""
     with Visit(browser, deep / "flatten.html") as visit:

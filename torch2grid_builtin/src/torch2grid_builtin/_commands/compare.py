@@ -145,7 +145,7 @@ def _params() -> list[click.Parameter]:
         ),
         *settings_options(
             view="a view, with options, drawn of A, of B and of Δ (repeatable)",
-            output="where pictures go; FILE.html takes a report, FILE.gif the animation, FILE.csv the table",
+            output="where pictures go; FILE.html takes a report, FILE.gif the animation, FILE.csv the table, FILE.png Δ",
             format="formats, such as png,svg; csv is the table, json the report on stdout, gif the whole model in motion",
             plugin="the grid transformer of the whole model",
             part="part of training checkpoints to compare; the model unless given",
@@ -381,8 +381,8 @@ def compare_series(manager: PluginManager, models: Sequence[str], asked: Asked) 
     with output:
         with workers(joint[0], asked.settings.jobs, fork=True, opener=opener) as executor:
             series = compare_many(ordered, views, lambda page, *_: frames.append(page), run, executor=executor, joint=joint)
-        for first in (*series.firsts, series.explosion):
-            if first is not None and not asked.settings.quiet:
+        if not asked.settings.quiet:
+            for first in (*series.firsts, *series.explosions):
                 click.echo(first.text, err=True)
         _write(series, Quantity(), "", targets, asked, view)
         if in_report or (asked.atlas and targets.drawn):

@@ -18,7 +18,7 @@ from torch2grid_core.measures import Chunk, Collector
 from torch2grid_core.sources import JointTensor, as_float, is_complex, is_floating
 
 Array = np.ndarray[Any, Any]
-Number = float | complex
+Number = int | float | complex
 Place = tuple[int, Number, Number]  # a flat index, with the values of A and B there
 A, B = "a", "b"  # the members of a pair's joint tensor
 
@@ -133,7 +133,9 @@ def together(found: Iterable[NotFinite]) -> NotFinite:
 
 
 def value_text(value: Number) -> str:
-    """A weight in words: six digits, ``NaN``, ``−Inf``; a complex one with both parts."""
+    """A weight in words: six digits, of an integer all; ``NaN``, ``−Inf``; a complex one with both parts."""
+    if isinstance(value, int):
+        return str(value)
     if isinstance(value, complex):
         imaginary = value_text(value.imag)
         return f"{value_text(value.real)}{imaginary if imaginary.startswith(('-', '−')) else '+' + imaginary}j"
@@ -155,6 +157,12 @@ def value_json(value: Number) -> Any:
 
 def _plain(values: Array) -> Array:
     return values.astype(np.complex128 if values.dtype.kind == "c" else np.float64)
+
+
+def _number(one: Array) -> Number:
+    """The weight of an array of one: an integer with all its digits."""
+    number: Number = one.item() if one.dtype.kind in "iuc" else float(one[0])
+    return number
 
 
 def _count(where: Array) -> int:
@@ -275,7 +283,28 @@ def minus(after: Array, before: Array) -> Array:
     with np.errstate(invalid="ignore", over="ignore"):  # Inf − Inf is NaN, and says so in the picture
         if before.dtype.kind == "c" or after.dtype.kind == "c":
             return np.asarray(np.abs(after - before))
+        if _beyond_float(before.dtype) or _beyond_float(after.dtype):
+            return _whole_difference(after, before)
         return np.asarray(as_float(after) - as_float(before))
+
+
+def _beyond_float(dtype: np.dtype[Any]) -> bool:
+    """True where float64 does not tell all numbers apart: integers of 64 bits."""
+    return dtype.kind in "iu" and dtype.itemsize == 8
+
+
+def _whole_difference(after: Array, before: Array) -> Array:
+    """after − before as float64, where one of them is of 64-bit integers: of two integers, rounded once."""
+    (high, low), (high_before, low_before) = _halves(after), _halves(before)
+    return np.asarray((high - high_before) + (low - low_before))  # of integers, both brackets are exact
+
+
+def _halves(values: Array) -> tuple[Array, Array]:
+    """Two float64 arrays of which *values* is the sum: of 64-bit integers a multiple of 2³² and the rest, both exact."""
+    if not _beyond_float(values.dtype):
+        return values.astype(np.float64), np.zeros(values.shape)
+    low = values & values.dtype.type(0xFFFFFFFF)
+    return (values - low).astype(np.float64), low.astype(np.float64)
 
 
 def joint_pair(name: str, a: LazyTensor, b: LazyTensor) -> JointTensor:
@@ -327,11 +356,10 @@ class DeltaCollector(Collector):
             self.sums[:2] += square
             return
         b[:] = np.abs(after) if complexes else after
-        whole = not complexes and before.dtype == after.dtype and before.dtype.kind in "iu" and before.dtype.itemsize == 8
         if complexes:
             np.abs(after - before, out=d)
-        elif whole:
-            d[:] = _whole_difference(before, after)
+        elif _beyond_float(before.dtype) or _beyond_float(after.dtype):
+            d[:] = _whole_difference(after, before)
         else:
             np.subtract(b, a, out=d)
         squares = float(d @ d)
@@ -345,8 +373,10 @@ class DeltaCollector(Collector):
         high = max(float(d.max()), -float(d.min()))
         if high > (self.largest[0] if self.largest else 0.0):
             index = int(np.abs(d).argmax())
-            values = (complex(before[index]), complex(after[index])) if complexes else (float(a[index]), float(b[index]))
-            self.largest = (high, start + index, *values)
+            values = [each[index : index + 1] for each in (before, after)]
+            if complexes:
+                values = [each.astype(np.complex128) for each in values]
+            self.largest = (high, start + index, _number(values[0]), _number(values[1]))
         moved = np.abs(d) > self.need.tolerance if self.need.tolerance else d != 0
         if broken is not None:
             moved |= broken
@@ -440,13 +470,6 @@ def one_matrix(tensor: LazyTensor) -> tuple[int, int]:
     """Rows and columns of a tensor as a matrix, kernels flattened; of a stack of matrices, those of one."""
     stack = stacked(tensor.name, tensor.shape)
     return matrix_shape(tensor.shape) if stack is None else (stack.rows, stack.columns)
-
-
-def _whole_difference(before: Array, after: Array) -> Array:
-    """after − before of 64-bit integers as float64, rounded once: their own float64 would not tell all of them apart."""
-    up = after >= before
-    size = np.where(up, after - before, before - after).view(np.uint64).astype(np.float64)
-    return np.where(up, size, -size)
 
 
 @dataclass(frozen=True)

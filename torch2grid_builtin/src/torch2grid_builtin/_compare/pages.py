@@ -36,7 +36,8 @@ PAIR_CELLS = 512  # a side of each of the panels of one tensor
 _CHANGE, _SHARE = "‖Δ‖/‖A‖", "share of weights changed"
 _ERROR = "relative error"
 _TITLES = {_CHANGE: "relative change ‖Δ‖/‖A‖", _SHARE: _SHARE, _ERROR: "relative error ‖Δ‖/‖original‖"}
-_DECADES = 1e4  # of a bent axis: smaller figures are short bars
+_DECADES = 1e4  # of a bent axis: smaller figures are short bars, but for
+_USUAL = 0.1  # what is at least so many times the median
 _LONGEST = 80  # bars of one diagram
 _WEIGHT = re.compile(r"\bweight\b")
 _THROUGHOUT = 0.9995  # a share that is written as 1
@@ -82,9 +83,12 @@ class PairPages(View):
         }
         codes = self.quantised is not None and tensor.name in self.quantised.schemes
         what = "Quantisation error Δ = B − A" if codes else "Δ = B − A"
-        panels["Δ on the scale of A and B"] = limits.heatmap(difference, title=f"{what}, on the scale of A and B", **axes)
+        half = shared.high / 2 - shared.low / 2
+        centred = replace(limits, limits=(-half, half))  # a scale that 0 is not the middle of may not have a Δ of 0 at all
+        scale = "the scale of A and B" if shared.diverging else "a scale about 0, as wide as that of A and B"
+        panels[f"Δ on {scale}"] = centred.heatmap(difference, title=f"{what}, on {scale}", **axes)
         title = f"{'Quantisation error' if codes else 'Δ'} on a scale of its own"
-        panels["Δ on a scale of its own"] = run.heatmap(difference, title=title, **axes)
+        panels["Δ on a scale of its own"] = replace(run, limits=None).heatmap(difference, title=title, **axes)
         panels["histogram of A and B"] = overlaid({"A": results["of a"], "B": results["of b"]}, tensor.dtype)
         panels["histogram of Δ"] = plain_histogram(results["of d"], tensor.dtype, "Δ", "unchanged")
         yield Page(
@@ -205,7 +209,12 @@ def comparison_table(comparison: Comparison, names: Names, top: int = 0, everyth
             share = 100 * delta.changed / delta.weights if delta.weights else 0.0
             figures = (delta.relative, delta.cosine, delta.absmax, share, stable)
         dtype = _dtypes(pair.a, pair.b)
-        rows.append((_rank(delta), (visible(name), shape_text(pair.b.shape), dtype, *figures, "; ".join(texts))))
+        rows.append(
+            (
+                _rank(delta, math.nan if delta is None else delta.relative),
+                (visible(name), shape_text(pair.b.shape), dtype, *figures, "; ".join(texts)),
+            )
+        )
     rows.sort(key=lambda row: row[0])
     shown = [row for _, row in (rows[:top] if top else rows)]
     panels: dict[str, Any] = {"faults": _faults(comparison)} if comparison.faults else {}
@@ -273,17 +282,20 @@ def _errors(comparison: Comparison, everything: bool) -> list[tuple[Any, ...]]:
             delta.absmax,
             other,
         )
-        found.append((math.inf if math.isnan(relative) else relative, row))
-    return [row for _, row in sorted(found, key=lambda each: -each[0])]
+        found.append((_rank(delta, relative), row))
+    return [row for _, row in sorted(found, key=lambda each: each[0])]
 
 
-def _rank(delta: Delta | None) -> tuple[int, float]:
-    """Where a row stands: NaN and Inf in one of the two, then what has no figures, then the most changed."""
+def _rank(delta: Delta | None, figure: float) -> tuple[int, float]:
+    """Where a row or a bar stands: NaN and Inf in one of the two, then what changed and has no figure, then the most changed.
+
+    figure: by which it is sorted.
+    """
     if delta is not None and delta.broken:
         return 0, -delta.broken
-    if delta is None or math.isnan(delta.relative):
+    if delta is None or (math.isnan(figure) and delta.changed):
         return 1, 0.0
-    return 2, -delta.relative
+    return 2, 0.0 if math.isnan(figure) else -figure
 
 
 def _swapped(comparison: Comparison) -> set[str]:
@@ -307,7 +319,7 @@ def verdict(comparison: Comparison, hidden: int = 0) -> str:
         size = f"{counted(len(names), 'tensor')}, {human_count(total.weights)} weights{kept}"
         return f"the same model{beyond}: {', '.join([*stated, size])}" if stated else f"same{beyond}: {size}"
     if comparison.quantised is not None and {each.kind for each in comparison.differences} <= {"quantised", "dtype", "rounded"}:
-        return _error_line(comparison, comparison.quantised) + (f" ({hidden:,} rows not shown)" if hidden else "")
+        return _error_line(comparison, comparison.quantised) + (f" ({counted(hidden, 'row')} not shown)" if hidden else "")
     changed = sum(bool(deltas[name].changed) for name in names)
     facts = [f"{changed:,} of {counted(len(names), 'tensor')} changed", f"{total.changed:,} of {total.weights:,} weights"]
     facts += [*total.not_finite.changes(), *total.not_finite.kept()]
@@ -328,7 +340,7 @@ def verdict(comparison: Comparison, hidden: int = 0) -> str:
     facts += [
         f"{count:,} {words.get(kind, kind)}" for kind, count in counts.items() if kind not in ("changed", "rounded", "fault")
     ]
-    return "different: " + ", ".join(facts) + (f" ({hidden:,} rows not shown)" if hidden else "")
+    return "different: " + ", ".join(facts) + (f" ({counted(hidden, 'row')} not shown)" if hidden else "")
 
 
 def _stated(comparison: Comparison) -> list[str]:
@@ -370,7 +382,7 @@ def _error_line(comparison: Comparison, quantised: Quantised) -> str:
         f"{len(names):,} of {counted(len(comparison.counted), 'tensor')}",
         f"relative error {quantised.relative(total):.3g}",
     ]
-    worst = min(quantised.decibels(comparison.deltas[name]) for name in names)
+    worst = min((quantised.decibels(comparison.deltas[name]) for name in names), key=lambda each: (not math.isnan(each), each))
     facts += [f"SNR {_decibels(quantised.decibels(total))}, at worst {_decibels(worst)}"]
     return f"{side} is {other} quantised ({visible(quantised.said)}): {', '.join(facts)}"
 
@@ -434,7 +446,7 @@ def _sorted_bars(comparison: Comparison, names: Sequence[str], what: str, where:
     if not _tells(comparison, names, what):
         return None
     found = {name: _figure(comparison, name, what) for name in names}
-    ordered = sorted(names, key=lambda name: (not comparison.deltas[name].broken, -found[name]))
+    ordered = sorted(names, key=lambda name: _rank(comparison.deltas[name], found[name]))
     shown = ordered[:_LONGEST]
     most = f", the {len(shown)} of {len(ordered):,} that changed most" if len(shown) < len(ordered) else ""
     flags = {row: _broken(comparison.deltas[name]) for row, name in enumerate(shown) if _broken(comparison.deltas[name])}
@@ -450,11 +462,14 @@ def _sorted_bars(comparison: Comparison, names: Sequence[str], what: str, where:
 
 
 def _bend(what: str, figures: Sequence[float]) -> float:
-    """Half-width of the linear middle of the axis: 0 (linear) where the least bar is seen beside the longest, and of shares."""
+    """Half-width of the linear middle of the axis: 0 (linear) where the least bar is seen beside the longest, and of shares.
+
+    The usual change is seen beside one that exploded.
+    """
     known = [each for each in figures if 0 < each < math.inf]
     if what == _SHARE or not known or max(known) <= WIDE * min(known):
         return 0.0
-    return max(min(known), max(known) / _DECADES)
+    return max(min(known), min(max(known) / _DECADES, _USUAL * float(np.median(known))))
 
 
 def _broken(delta: Delta) -> str:

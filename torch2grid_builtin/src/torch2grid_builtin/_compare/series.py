@@ -44,6 +44,7 @@ _GROWN, _OUTSIDE = 10, 3  # or one tensor, of which the largest are so many time
 _NONE = np.float64("nan")
 Bad = Literal["NaN", "Inf"]
 EXPLODED = 10  # times its first std: a matrix that trains well stays far below
+EXPLODED_VECTOR = 100  # times its first norm: biases begin near 0, and grow more
 _NAMED = 3  # snapshots, in the reason why a tensor is left out
 _CELLS = 1024  # a side of a square of all frames together
 FORMAT = "torch2grid recording"
@@ -235,18 +236,52 @@ class Series:
         return None
 
     @property
-    def explosion(self) -> First | None:
-        """When the std of a matrix was ten times its first one for the first time; ``None`` where none was."""
-        grown = {}
+    def exploded(self) -> dict[str, int]:
+        """Name → place of the first snapshot in which a matrix has ten times its first std, a vector 100 times its ‖w‖.
+
+        The first ‖w‖ of a vector that begins near 0 is taken to be that of weights as large as the largest of most tensors.
+        """
+        largest = [float(track.absmax[0]) for track in self.tracks.values() if 0 < track.absmax[0] < math.inf]
+        usual = float(np.median(largest)) if largest else 0.0
+        found = {}
         for name, track in self.tracks.items():
-            known = np.flatnonzero(track.std > 0)
-            if name not in self.vectors and len(known):
-                grown[name] = track.std >= EXPLODED * track.std[known[0]]
-        for place, label in enumerate(self.ordered.labels):
-            names = tuple(name for name, each in grown.items() if each[place])
-            if names:
-                return First(f"{EXPLODED}-fold std", place, label, names)
-        return None
+            vector = name in self.vectors
+            figure = track.norm if vector else track.std
+            known = np.flatnonzero(figure > 0)
+            if not len(known):
+                continue
+            first = float(figure[known[0]])
+            if vector:
+                first = max(first, usual * math.sqrt(track.weights[known[0]]))
+            grown = figure >= (EXPLODED_VECTOR if vector else EXPLODED) * first
+            if grown.any():
+                found[name] = int(grown.argmax())
+        return found
+
+    @property
+    def explosions(self) -> tuple[First, ...]:
+        """When a matrix, and when a vector exploded for the first time, where one did; the first before the second."""
+        found = (self.first_exploded, self.first_exploded_vector)
+        return tuple(sorted((each for each in found if each is not None), key=lambda each: each.place))
+
+    @property
+    def first_exploded(self) -> First | None:
+        """When a matrix exploded for the first time; ``None`` where none did."""
+        places = {name: place for name, place in self.exploded.items() if name not in self.vectors}
+        return self._earliest(f"{EXPLODED}-fold std", places)
+
+    @property
+    def first_exploded_vector(self) -> First | None:
+        """The same of vectors."""
+        places = {name: place for name, place in self.exploded.items() if name in self.vectors}
+        return self._earliest(f"{EXPLODED_VECTOR}-fold ‖w‖", places)
+
+    def _earliest(self, what: str, places: Mapping[str, int]) -> First | None:
+        if not places:
+            return None
+        first = min(places.values())
+        names = tuple(name for name, place in places.items() if place == first)
+        return First(what, first, self.ordered.labels[first], names)
 
     @property
     def firsts(self) -> tuple[First, ...]:

@@ -21,6 +21,7 @@ Array = np.ndarray[Any, Any]
 SHOWN = 8  # lines in one diagram: more cannot be told apart
 ROWS = 512  # tensors in one table in colours
 RIDGES = 12
+OF_UNITS = ("spread", "dead")  # figures that only tensors with output units have
 FOLDER = "series"
 FORMATS = {
     **dict.fromkeys(("‖w‖ first", "‖w‖ last", "Std first", "Std last"), ".4g"),
@@ -42,21 +43,31 @@ class Quantity:
 GRADIENTS = Quantity("gradient", "‖g‖", "‖g‖/‖w‖", marked=False)
 
 
-def titled(series: Series, title: str) -> str:
-    """*title*, and when there was a NaN or an Inf for the first time."""
-    return " · ".join([title, *(each.text for each in series.firsts)])
+def titled(series: Series, words: Quantity, title: str) -> str:
+    """*title*, how many tensors have no track, and when there was a NaN, an Inf or an explosion for the first time."""
+    left = [f"{counted(len(series.left_out), 'tensor')} not in all of them"] if series.left_out else []
+    exploded = series.explosions if words.marked else ()
+    return " · ".join([title, *left, *(each.text for each in (*series.firsts, *exploded))])
 
 
 def moved_most(series: Series, limit: int = SHOWN) -> list[str]:
-    """The tensors that diagrams show, in their order: those with NaN or Inf, then the matrices that moved most."""
-    names = [name for name in series.tracks if name not in series.vectors] or list(series.tracks)
-    since = _since(series)
-    names = [name for name in series.tracks if name in set(names) or name in since]
+    """The tensors that have pages, in their order: those with NaN or Inf, those that exploded, and matrices that moved most."""
+    matrices = {name for name in series.tracks if name not in series.vectors} or set(series.tracks)
+    chosen = matrices | _since(series).keys() | series.exploded.keys()
+    return _first_of(series, [name for name in series.tracks if name in chosen], limit)
+
+
+def _first_of(series: Series, names: list[str], limit: int) -> list[str]:
+    """So many of *names* in their order: those with NaN or Inf, that exploded, the matrices, and of each what moved most."""
     if len(names) <= limit:
         return names
+    since, exploded, last = _since(series), series.exploded, len(series.ordered.labels)
     moved = {name: float(np.nansum(series.tracks[name].ratio)) for name in names}
-    last = len(series.ordered.labels)
-    kept = set(sorted(names, key=lambda name: (since.get(name, last), name in series.vectors, -moved[name]))[:limit])
+
+    def place(name: str) -> tuple[float, ...]:
+        return since.get(name, last), exploded.get(name, last), name in series.vectors, -moved[name]
+
+    kept = set(sorted(names, key=place)[:limit])
     return [name for name in names if name in kept]
 
 
@@ -67,7 +78,10 @@ def _since(series: Series) -> dict[str, int]:
 
 
 def series_table(series: Series, words: Quantity, title: str) -> Page:
-    """First and last of every tensor, and when it changed most; those with NaN or Inf first, in columns of their own."""
+    """First and last of every tensor, and when it changed most; those with NaN or Inf first, then those that exploded.
+
+    NaN and Inf have columns of their own.
+    """
     largest_of = f"Largest {words.ratio.partition(' ')[0]}"
     columns: tuple[str, ...] = (
         "Tensor",
@@ -85,8 +99,9 @@ def series_table(series: Series, words: Quantity, title: str) -> Page:
     since = _since(series)
     if since:
         columns = (*columns, "NaN last", "Inf last", "Since")
-    rows = []
-    for name, track in sorted(series.tracks.items(), key=lambda item: since.get(item[0], len(series.ordered.labels))):
+    rows, exploded, never = [], series.exploded, len(series.ordered.labels)
+    for name in sorted(series.tracks, key=lambda name: (since.get(name, never), exploded.get(name, never))):
+        track = series.tracks[name]
         known = np.isfinite(track.ratio)
         most = int(np.nanargmax(np.where(known, track.ratio, -1))) if known.any() else None
         ends: list[float | None] = []
@@ -107,20 +122,17 @@ def series_table(series: Series, words: Quantity, title: str) -> Page:
         "Inf last": ",",
     }
     table = Table(columns, tuple(rows), formats={name: spec for name, spec in formats.items() if name in columns})
-    title = titled(series, title)
-    if words.marked and (exploded := series.explosion) is not None:
-        title = f"{title} · {exploded.text}"
-    return Page("series", title, (table,), kind="table", data=as_json(series, words), opens=True)
+    return Page("series", titled(series, words, title), (table,), kind="table", data=as_json(series, words), opens=True)
 
 
 def trends_page(series: Series, words: Quantity, title: str) -> Page:
     """Norm, std, ratio, dead share and kurtosis of each tensor over time: as lines, or in colours where they are many."""
-    names = moved_most(series, ROWS)
-    all_names = [name for name in series.tracks if name not in series.vectors] or list(series.tracks)
-    if len(names) < len(all_names):
-        bad = "with NaN or Inf, or that moved most" if series.firsts else "that moved most"
-        title += f" · the {len(names)} of {len(all_names)} tensors {bad}"
-    title = titled(series, title)
+    names = _first_of(series, list(series.tracks), ROWS)
+    if len(names) < len(series.tracks):
+        reasons = [*(["with NaN or Inf"] if series.firsts else []), *(["that exploded"] if series.exploded else [])]
+        title += f" · the {len(names)} of {len(series.tracks):,} tensors {', or '.join([*reasons, 'that moved most'])}"
+        title += ", matrices first"
+    title = titled(series, words, title)
     draw = _line if len(names) <= SHOWN else _table_in_colors
     tracks = {name: series.tracks[name] for name in (names if draw is _line else by_kind(names))}
     usual = {"one step, usually": USUAL} if words.marked else {}
@@ -147,14 +159,18 @@ def _table_in_colors(
     first = int(figure == "ratio" and all(np.isnan(track.ratio[0]) for track in tracks.values()))  # nothing came before
     values = {name: np.asarray(getattr(track, figure), np.float64)[first:] for name, track in tracks.items()}
     lost = {name: ((track.nan + track.inf)[first:] > 0) & np.isnan(values[name]) for name, track in tracks.items()}
-    known = [name for name in tracks if np.isfinite(values[name]).any()]
-    if not known or values[known[0]].size == 0:
+    # A change from zeros has no size, and a tensor of NaN no figure: each has its row, but where only units have figures.
+    own = figure not in OF_UNITS
+    known = [
+        name for name in tracks if np.isfinite(values[name]).any() or (own and (np.isinf(values[name]) | lost[name]).any())
+    ]
+    if not any(np.isfinite(values[name]).any() for name in known):
         return None
     name, _, note = what.partition(" (")
     told = [note.rstrip(")")] if note else []
     told += [f"{mark} {value:g}" for mark, value in (marks or {}).items()]
     ticks, label = _columns(series)
-    since = _since(series)
+    striking = _since(series).keys() | series.exploded.keys()
     return in_colors(
         np.stack([values[each] for each in known]),
         np.stack([lost[each] for each in known]),
@@ -165,7 +181,7 @@ def _table_in_colors(
         row_names=[f"{shown}{_from(series, name)}" for shown, name in zip(short(known), known, strict=True)],
         column_names=ticks[first:],
         signed=figure == "kurtosis",
-        named=[row for row, name in enumerate(known) if name in since],
+        named=[row for row, name in enumerate(known) if name in striking],
     )
 
 
@@ -299,7 +315,8 @@ def as_json(series: Series, words: Quantity) -> dict[str, Any]:
         "left_out": dict(series.left_out),
         "first_nan": _first_json(series.first("NaN")),
         "first_inf": _first_json(series.first("Inf")),
-        "first_exploded": _first_json(series.explosion),
+        "first_exploded": _first_json(series.first_exploded),
+        "first_exploded_vector": _first_json(series.first_exploded_vector),
         "tensors": {
             name: {
                 **{figure: _plain(getattr(track, figure)) for figure in figures},

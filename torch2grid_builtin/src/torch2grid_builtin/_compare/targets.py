@@ -99,7 +99,10 @@ class Targets:
         if suited and shown and self.pictures.file is None:
             self.pictures.add(page, view)
         elif shown and not self.printed and not self._data:
-            self._beside(self.run.output).add(page, view)
+            beside = self._beside(self.run.output)
+            beside.add(page, view)
+            if beside.file is not None and not self.run.quiet:  # which takes a picture, and no table
+                click.echo(page.title, err=True)
         elif not (self.printed or self._data or self.run.quiet):  # what was found is said beside the pictures, too
             click.echo(page.title, err=True)
 

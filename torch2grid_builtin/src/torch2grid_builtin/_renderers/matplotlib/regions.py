@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from torch2grid_core.grids import Rect, Region
 from torch2grid_core.selection import modules
 
 Array = np.ndarray[Any, Any]
+_PART, _PART_OF_FLAX = re.compile(r"\."), re.compile(r"/|(?<=[^\d/])(?=\d)")
 _Box = tuple[float, float, float, float]  # left, top, width, height, in pixels
 _HAIR = 3  # pixels of an empty stripe between two regions, at most, that is drawn as a border
 _THIN = 32  # pixels across below which a region gets no line of its own: it would hide too much of what it marks off
@@ -240,6 +242,16 @@ def draw_names(canvas: Canvas | None, grid: Grid, left: int, top: int, factor: t
                     if canvas:
                         canvas.rects([box], "white", alpha=0.82)
                         canvas.text(left + x + 7, top + y + edge, shown, own, INK, va="top")
+            elif not shown and not loose and not {name, kind} & above:
+                line = round(size * LINE)
+                upright = _short(name, min(height * high - 14, _COVERED * area / line - 8), size)
+                box = left + x + 3, top + y + 20, line + 1, text_width(upright, size) + 8
+                fits = box[1] + box[3] <= top + y + height * high and line + 6 <= width * wide
+                if upright and fits and _is_free(box, written):
+                    written.append(box)
+                    if canvas:
+                        canvas.rects([box], "white", alpha=0.82)
+                        canvas.text(box[0] + 1, box[1] + box[3] / 2, upright, size, INK, ha="center", va="top", upright=True)
     return written
 
 
@@ -472,15 +484,18 @@ def _cells_under(
 
 
 def _short(name: str, room: float, size: float, bold: bool = False) -> str:
-    """The name, without ``.weight`` or all but its last parts where only that fits; else nothing."""
-    parts = name.split(".")
+    """The name, without ``.weight`` or all but its last parts where only that fits; else nothing.
+
+    Parts end at a ``.``; those of Flax at a ``/``, and in front of the number of a layer.
+    """
     if text_width(name, size, bold) <= room:
         return name
-    if len(parts) > 1 and parts[-1] == "weight":
-        parts.pop()
-    least = 2 if parts[-1] in ("bias", "weight", "conv", "linear") or parts[-1].isdigit() else 1  # alone, these say nothing
-    for skip in range(max(len(parts) - least + 1, 1)):
-        text = ("…" if skip else "") + ".".join(parts[skip:])
+    name = name.removesuffix(".weight")
+    starts = [0, *(found.end() for found in (_PART_OF_FLAX if "/" in name else _PART).finditer(name))]
+    last = name[starts[-1] :]
+    least = 2 if last in ("bias", "weight", "kernel", "conv", "linear") or last.isdigit() else 1  # alone, these say nothing
+    for start in starts[: max(len(starts) - least + 1, 1)]:
+        text = ("…" if start else "") + name[start:]
         if text_width(text, size, bold) <= room:
             return text
     return ""

@@ -2,7 +2,7 @@
 
 /** @import { Rect, Regions } from "./regions.js" */
 /** @import { Viewer } from "./viewer.js" */
-import { element, penOf } from "./elements.js";
+import { breakable, element, penOf } from "./elements.js";
 import { grouped } from "./format.js";
 import { around } from "./regions.js";
 import { roving } from "./roving.js";
@@ -30,7 +30,7 @@ export function withContents(panel, owners, viewer, legend, about) {
     list.append(element(
       "button",
       { type: "button", class: "place", title: name, onclick: go, onpointerenter: () => mark(region), onpointerleave: () => mark(null), onfocus: () => mark(region), onblur: () => mark(null) },
-      element("span", { class: "name" }, element("bdi", { text: name })), // the end is what is shown
+      element("span", { class: "name" }, ...breakable(name)),
       facts ? element("span", { class: "facts", text: facts }) : null,
     ));
   }

@@ -1,7 +1,7 @@
 // What is known of one tensor: figures, a histogram, profiles of its rows and columns, and where its extremes are.
 
 import { figures } from "./axes.js";
-import { element } from "./elements.js";
+import { breakable, element } from "./elements.js";
 import { grouped } from "./format.js";
 import { histogramPanel } from "./histogram.js";
 import { linePanel } from "./planes.js";
@@ -21,7 +21,7 @@ export class Details {
   /** @param {number} tensor @param {any[]} entry */
   name(tensor, [name, shape, dtype, bytes, note]) {
     this.tensor = tensor;
-    this.title.replaceChildren(...name.split(/(?<=[._/])/).flatMap((/** @type {string} */ part) => [part, element("wbr")])); // broken where its parts end
+    this.title.replaceChildren(...breakable(name));
     this.about.textContent = `${shape.join(" × ") || "scalar"} · ${dtype} · ${grouped(bytes)} bytes${note ? ` · ${note}` : ""}`;
     this.body.replaceChildren("reading …");
   }

@@ -19,6 +19,11 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+/** A name that lines may break where its parts end. @param {string} name @returns {(string | HTMLElement)[]} */
+export function breakable(name) {
+  return name.split(/(?<=[._/])/).flatMap((part) => [part, element("wbr")]);
+}
+
 /**
  * An element of SVG. @template {keyof SVGElementTagNameMap} T
  * @param {T} tag @param {Record<string, any>} attributes @param {string | null} text @returns {SVGElementTagNameMap[T]}

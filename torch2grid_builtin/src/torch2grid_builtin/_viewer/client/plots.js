@@ -2,7 +2,7 @@
 
 /** @import { Context } from "./heatmap.js" */
 import { asinh, bentTicks, linear, plot, pointed, sized, xAxis } from "./axes.js";
-import { drawn, element } from "./elements.js";
+import { breakable, drawn, element } from "./elements.js";
 import { brief, clamp, finite, grouped, numeric, percent, ticks } from "./format.js";
 import { roving } from "./roving.js";
 import { hideTip, showTip } from "./tip.js";
@@ -25,9 +25,9 @@ function flagged(label, flag, context) {
 /** @param {string} label @param {Links} context */
 function named(label, context) {
   const tensor = context.find(label);
-  const text = element("bdi", { text: label }); // where it is cut, the end is what is shown
-  if (tensor === undefined) return element("span", { class: "name", title: label }, text);
-  return element("button", { type: "button", class: "link name", title: label, onclick: () => context.open(tensor) }, text);
+  const parts = breakable(label);
+  if (tensor === undefined) return element("span", { class: "name", title: label }, ...parts);
+  return element("button", { type: "button", class: "link name", title: label, onclick: () => context.open(tensor) }, ...parts);
 }
 
 /** The elements of bars. @param {Bars} panel @param {Links} context @returns {HTMLElement[]} */

@@ -4,7 +4,7 @@
 /** @import { View, Viewer } from "./viewer.js" */
 import { bytesOf } from "./decode.js";
 import { block, head } from "./document.js";
-import { element } from "./elements.js";
+import { breakable, element } from "./elements.js";
 import { grouped } from "./format.js";
 import { heatmapPanel, imagePanel } from "./heatmap.js";
 import { histogramPanel } from "./histogram.js";
@@ -334,7 +334,7 @@ function entry(keys, name, facts, chosen = () => keys[0]) {
   const made = element(
     "button",
     { type: "button", class: "item", title: name, tabindex: -1, "aria-current": "false", onclick: () => choose(chosen()) },
-    element("span", { class: "name", text: name }),
+    element("span", { class: "name" }, ...breakable(name)),
     facts ? element("span", { class: "facts", text: facts }) : null,
   );
   for (const key of keys) items.set(key, made);

@@ -1,11 +1,12 @@
 // Tables that sort by a click on a heading and filter by a word. Rows with NaN or Inf stand out, and come first where numbers sort.
 
 /** @import { Context } from "./heatmap.js" */
-import { element } from "./elements.js";
+import { breakable, element } from "./elements.js";
 import { grouped, numeric } from "./format.js";
 import { roving } from "./roving.js";
 
 const FILTER_FROM = 15;
+const LINE = 20; // letters for which a line of names or words has room at least, where there are so many
 
 /**
  * Rows of text; *numbers* holds what a column that is sorted by numbers is sorted by.
@@ -27,12 +28,17 @@ export function tablePanel(panel, context) {
   /** @type {{column: number, down: boolean} | null} */
   let sorted = null;
   let arranged = () => {};
+  // Words in the last column are what the table is read for: names give way to them.
+  const last = panel.columns.length - 1;
+  const worded = last > 0 && !numbers(last);
+  const room = (/** @type {number} */ column) => `${Math.min(LINE, panel.rows.reduce((most, row) => Math.max(most, row[column].length), 0))}ch`;
   const body = element("tbody");
   const shown = panel.rows.map((row, index) => {
     const cells = row.map((text, column) => {
       const tensor = column === 0 ? context.find(text) : undefined;
-      const content = tensor === undefined ? text : element("button", { type: "button", class: "link", text, onclick: () => context.open(tensor) });
-      return element("td", { class: numbers(column) ? "" : "text", title: text.length > 40 ? text : null }, content);
+      const parts = column === 0 && worded ? breakable(text) : [text];
+      const content = tensor === undefined ? parts : [element("button", { type: "button", class: "link", onclick: () => context.open(tensor) }, ...parts)];
+      return element("td", { class: numbers(column) ? "" : "text", title: text.length > 40 ? text : null }, ...content);
     });
     return element("tr", { class: [isTotal(index) && "total", isLost[index] && "lost"].filter(Boolean).join(" ") }, ...cells);
   });
@@ -79,7 +85,11 @@ export function tablePanel(panel, context) {
   });
   arrange();
   arranged = roving(body, ".link");
-  const table = element("table", {}, element("thead", {}, element("tr", {}, ...headings)), body);
+  const table = element("table", { class: worded ? "worded" : null }, element("thead", {}, element("tr", {}, ...headings)), body);
+  if (worded) {
+    table.style.setProperty("--names", room(0));
+    table.style.setProperty("--words", room(last));
+  }
   const parts = [element("div", { class: "scroll" }, table)];
   if (panel.rows.length >= FILTER_FROM) {
     const found = element("span", { class: "facts", text: `${grouped(panel.rows.length)} rows` });
