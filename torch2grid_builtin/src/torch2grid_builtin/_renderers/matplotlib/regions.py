@@ -278,7 +278,13 @@ def lost_under(grid: Grid, top: float, left: float, height: float, width: float)
 
 
 def draw_lost(
-    canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[int, int], texts: Iterable[_Box], color: Sequence[float]
+    canvas: Canvas,
+    grid: Grid,
+    left: int,
+    top: int,
+    factor: tuple[int, int],
+    texts: Iterable[_Box],
+    color: tuple[float, float, float],
 ) -> None:
     """Cells with NaN or Inf over the *texts* that would hide them."""
     high, wide = factor
