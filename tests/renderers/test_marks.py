@@ -144,3 +144,26 @@ def test_names_of_flax_tell_the_layer_and_slender_matrices_are_named_upright():
     grid = Grid(np.zeros((120, 480)), regions=(Region("conv6.weight", bands),))
     shapes = draw_page(Page("p", "t", (Settings().heatmap(grid, labels=True),)), Style()).shapes
     assert any(isinstance(each, Label) and "conv6" in each.text for each in shapes)
+
+
+@pytest.mark.parametrize("side", [6, 24, 40, 90, 200])
+@pytest.mark.parametrize("count", [1, 4])
+def test_each_matrix_that_one_sees_is_named_or_a_note_counts_it(side, count):
+    names = [f"model.layers.{turn}.a_rather_long_projection.weight" for turn in range(count)]
+    regions = tuple(Region(name, ((0, turn * (side + 2), side, side),)) for turn, name in enumerate(names))
+    values = np.zeros((side, count * (side + 2) - 2), np.float32)
+    counts = np.zeros(values.shape, np.int64)
+    for region in regions:
+        ((row, column, height, width),) = region.rects
+        counts[row : row + height, column : column + width] = 1
+    shapes = draw_page(
+        Page("p", "t", (Settings().heatmap(Grid(values, counts, regions=regions), labels=True),)), Style()
+    ).shapes
+    words = [each.text for each in shapes if isinstance(each, Label)]
+    named = sum("projection" in text for text in words)
+    note = [text for text in words if "for its name" in text or "for their names" in text]
+    (cells,) = (each for each in shapes if isinstance(each, Cells))
+    if named < count and side * cells.factor[0] > 40:
+        assert note
+        assert note[0].startswith(f"{count - named:,} tensor")
+    assert named == count or side < 200

@@ -142,7 +142,8 @@ class HeatmapDrawing(Drawing):
             draw_borders(canvas, panel.grid, x, y, self.factor)
         if self.bands:
             self.bands.draw(canvas, x, y)
-        written = draw_names(canvas, panel.grid, x, y, self.factor, size - 1) if panel.labels and not self.bands else []
+        named = panel.labels and not self.bands
+        written = draw_names(canvas, panel.grid, x, y, self.factor, size - 1).boxes if named else []
         marked = draw_marks(canvas, panel.grid, x, y, self.factor, size - 1, written)
         draw_lost(canvas, panel.grid, x, y, self.factor, [*written, *marked], rgb(self.lost))
         self._draw_ticks(canvas, left, x, y)

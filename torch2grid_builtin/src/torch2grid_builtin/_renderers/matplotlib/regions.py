@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -154,15 +154,38 @@ def draw_borders(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[
 
 
 def without_name(grid: Grid, factor: tuple[int, int], size: float) -> str:
-    """What regions that wind around others, as those of a spiral, have no room for their names; nothing where all have."""
-    if grid.labels or not any(_winds_around(region.rects) for region in grid.regions):
-        return ""
-    named = len(draw_names(None, grid, 0, 0, factor, size))
+    """How many regions have no room for their names, which nothing else tells either; nothing where there are none.
+
+    Those that are a few pixels high are not counted, unless they wind around others, as those of a spiral.
+    """
     regions = _as_named(grid)
+    winding = not grid.labels and any(_winds_around(region.rects) for region in grid.regions)
+    told = draw_names(None, grid, 0, 0, factor, size).told
+    told |= {region.name for region in regions if _is_marked(region, grid)}
+    seen = [region for region in regions if winding or _is_seen(region, factor, size)]
+    listed = [note.partition("*")[0].removeprefix("matrices of ") for note in grid.notes if note.startswith("matrices of ")]
+    missing = [each for each in seen if each.name not in told and not any(each.name.startswith(stem) for stem in listed)]
     what = "tensor" if regions is grid.regions else "module"
-    count = len(regions) - named
-    thin = f"{count:,} {what}s are too thin for their names" if count != 1 else f"1 {what} is too thin for its name"
-    return f"{thin}: a report (-o report.html) names each" if count > 0 else ""
+    why = (
+        ("are too thin for their names", "is too thin for its name")
+        if winding
+        else ("have no room for their names", "has no room for its name")
+    )
+    text = f"{len(missing):,} {what}s {why[0]}" if len(missing) != 1 else f"1 {what} {why[1]}"
+    return f"{text}: a report (-o report.html) names each" if missing else ""
+
+
+def _is_seen(region: Region, factor: tuple[int, int], size: float) -> bool:
+    """True of a region that is, in one piece, higher than a line of text and as wide as two are high."""
+    line = round(size * LINE)
+    return any(high * factor[0] >= line + 6 and wide * factor[1] >= 2 * line for _, _, high, wide in region.rects)
+
+
+def _is_marked(region: Region, grid: Grid) -> bool:
+    """True where a mark at its first cell has its name."""
+    own = region.name.split(".")
+    places = {rect[:2] for rect in region.rects}
+    return any(mark.name and mark.name in own and mark.rects[0][:2] in places for mark in grid.marks if mark.rects)
 
 
 def _as_named(grid: Grid) -> Sequence[Region]:
@@ -170,14 +193,23 @@ def _as_named(grid: Grid) -> Sequence[Region]:
     return by_module(grid.regions) if len(grid.regions) > _MANY and not grid.labels else grid.regions
 
 
-def draw_names(canvas: Canvas | None, grid: Grid, left: int, top: int, factor: tuple[int, int], size: float = 11) -> list[_Box]:
+class Names(NamedTuple):
+    """The rectangles (left, top, width, height) of the names of regions, in pixels; and which regions are told by these, or by
+    the heads of their columns."""
+
+    boxes: list[_Box]
+    told: set[str]
+
+
+def draw_names(canvas: Canvas | None, grid: Grid, left: int, top: int, factor: tuple[int, int], size: float = 11) -> Names:
     """Names of modules where the grid keeps room for them, and of regions, the largest first: beside a region where no weight
     is, else inside it, in its upper left corner on a light ground, where that leaves most of it free; else not at all.
 
-    canvas: None where nothing is to be drawn. Returns (left, top, width, height), in pixels, of the names of regions.
+    canvas: None where nothing is to be drawn.
     """
     high, wide = factor
     written: list[_Box] = []
+    told: set[str] = set()
     named, common = modules_of(grid), shared_prefix([region.name for region in grid.regions])
     if canvas:
         _draw_labels(canvas, grid, left, top, factor, size)
@@ -207,6 +239,7 @@ def draw_names(canvas: Canvas | None, grid: Grid, left: int, top: int, factor: t
                 cells = cells if below is not None and not taken[below].any() else None
             if cells is not None and not taken[cells].any():
                 taken[cells] = True
+                told.add(region.name)
                 written.append((left + at_x, top + at_y, long, line))
                 if canvas:
                     canvas.text(left + at_x + 2, top + at_y, name, size, INK, va="top")
@@ -216,8 +249,10 @@ def draw_names(canvas: Canvas | None, grid: Grid, left: int, top: int, factor: t
             own = _as_low(size, height * high)
             line = round(own * LINE)
             kind = ".".join("*" if part.isdecimal() else part for part in name.split("."))
-            if {name, kind} & above and height * high < 2 * line:
-                continue  # the head of its column says it
+            if {name, kind} & above:
+                told.add(region.name)
+                if height * high < 2 * line:
+                    continue  # the head of its column says it
             apart = name == literal(region.name)  # no label says of which module it is
             share = _COVERED_APART if height * high < 2 * line or (apart and "." in name) else _COVERED
             name = literal(region.name[common:]) if apart else name
@@ -238,6 +273,7 @@ def draw_names(canvas: Canvas | None, grid: Grid, left: int, top: int, factor: t
                 edge = max(edge, 0.0)
                 box = left + x + 3, top + y + edge, text_width(shown, own) + 8, line + 1
                 if _is_free(box, written):
+                    told.add(region.name)
                     written.append(box)
                     if canvas:
                         canvas.rects([box], "white", alpha=0.82)
@@ -248,11 +284,12 @@ def draw_names(canvas: Canvas | None, grid: Grid, left: int, top: int, factor: t
                 box = left + x + 3, top + y + 20, line + 1, text_width(upright, size) + 8
                 fits = box[1] + box[3] <= top + y + height * high and line + 6 <= width * wide
                 if upright and fits and _is_free(box, written):
+                    told.add(region.name)
                     written.append(box)
                     if canvas:
                         canvas.rects([box], "white", alpha=0.82)
                         canvas.text(box[0] + 1, box[1] + box[3] / 2, upright, size, INK, ha="center", va="top", upright=True)
-    return written
+    return Names(written, told)
 
 
 def _draw_labels(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[int, int], size: float) -> None:
