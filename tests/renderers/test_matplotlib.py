@@ -280,6 +280,13 @@ assert "matplotlib.backends.backend_pdf" not in sys.modules
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
 
 
+def test_a_name_keeps_its_layer_before_what_is_said_of_it():
+    name = "model.layers.9.mlp.up_proj.weight (NaN from exp_400.pth)"
+    assert fit(name, 300) == "…9.mlp.up_proj.weight (NaN from exp_400.pth)"
+    assert "9.mlp.up_proj" in fit(name, 240)
+    assert "9" in fit(name, 130)
+
+
 def test_texts_are_fitted_and_wrapped():
     name = "model.layers.10.self_attn.q_proj.weight"
     short = fit(name, 120)

@@ -368,8 +368,9 @@ def _across(rects: Sequence[Rect]) -> Rect:
 
 
 def _band_marks(item: Item, piece: Cut, rects: Sequence[Rect]) -> Iterator[Region]:
-    """At each band but the first, where it begins: ``row 2000``, counted in the whole tensor."""
-    what, counted = ("column", column_unit) if piece.wide else ("row", row_unit)
+    """At each band but the first, where it begins: ``row 2000``, or ``channel 8`` of a kernel, counted in the whole tensor."""
+    across = "column" if len(piece.form.dims) == 2 else "channel"  # in whose columns each has several
+    what, counted = (across, column_unit) if piece.wide else ("row", row_unit)
     length = piece.form.columns // piece.bands if piece.wide else piece.length
     step = piece.form.columns // piece.form.dims[1][0] if piece.wide else piece.form.tile[0]
     for band, rect in enumerate(rects[1:], 1):

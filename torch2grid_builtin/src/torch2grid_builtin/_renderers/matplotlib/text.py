@@ -150,16 +150,18 @@ def _meant(shown: Sequence[str], texts: Sequence[str]) -> dict[str, set[str]]:
 
 
 def _without_words(text: str) -> Iterator[str]:
-    """A name such as ``model.layers.3.mlp.up.weight`` with ever more of its words left out, all but the last two."""
+    """A name such as ``model.layers.3.mlp.up.weight`` with ever more of its words left out, all but the last two; at last
+    without what follows it in brackets."""
     name, space, rest = text.partition(" ")
     parts = name.split(".")
     words = [place for place, part in enumerate(parts[:-2]) if part and not (part.isdecimal() or part == "*")]
     if len(words) == len(parts[:-2]):
         return
-    for count in range(1, len(words) + 1):
-        left_out = set(words[:count])
-        shown = ["\0" if place in left_out else part for place, part in enumerate(parts)]
-        yield re.sub(r"\.?\0(\.\0)*\.?", "…", ".".join(shown)) + space + rest
+    for end in (space + rest, "") if rest.startswith("(") else (space + rest,):
+        for count in range(1, len(words) + 1):
+            left_out = set(words[:count])
+            shown = ["\0" if place in left_out else part for place, part in enumerate(parts)]
+            yield re.sub(r"\.?\0(\.\0)*\.?", "…", ".".join(shown)) + end
 
 
 def _without_middle(text: str, keep: int) -> str:
