@@ -341,3 +341,23 @@ def test_complex_weights_are_drawn_by_size_and_the_picture_says_so():
     assert [panel.grid.quantity for panel in pages["layer_overview"].panels] == ["|weight|", "weight"]
     (panel,) = draw(GridView(), arrays)["neural_grid"].panels
     assert panel.grid.notes == ("complex weights are drawn by their size: 1 tensor",)
+
+
+@pytest.mark.parametrize("shape", [(32, 16, 3, 3), (24, 12, 5), (9, 8, 2, 3, 3), (128, 64, 5, 5)])
+@pytest.mark.parametrize("cells", [2048, 100])
+def test_the_largest_channels_of_a_kernel_are_named_beside_its_bars(shape, cells):
+    array = np.random.default_rng(0).normal(0, 0.02, shape)
+    place = tuple(length * 2 // 3 for length in shape)
+    array[place] = 3.0
+    (panel,) = draw(LayersView(), {"conv.weight": array}, Settings(tensor_cells=cells))["layers/conv.weight"].panels
+    flat = array.reshape(shape[0], -1)
+    step, across = panel.grid.cell
+    rows = [np.abs(flat[start : start + step]).max() for start in range(0, shape[0], step)]
+    np.testing.assert_allclose(panel.row_marginal.values, rows)
+    of_input = np.repeat(np.abs(array).max(axis=(0, *range(2, array.ndim))), flat.shape[1] // shape[1])
+    columns = [of_input[start : start + across].max() for start in range(0, len(of_input), across)]
+    np.testing.assert_allclose(panel.column_marginal.values, columns)
+    assert panel.row_marginal.names[0][1] == str(place[0])
+    at, name = panel.column_marginal.names[0]
+    assert name == str(place[1])
+    assert of_input[min(int(at * across), len(of_input) - 1)] == 3.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -54,8 +55,9 @@ class LayersView(View):
         if not (self.each and tensor.size):
             return {}
         needs: dict[str, Need[Any]] = {"grid": Raster(matrix_of(tensor.name, tensor.shape, run.tensor_cells), run.reduce)}
-        profiled = tensor.ndim == 2 or stacked(tensor.name, tensor.shape) is not None
-        if self.profiles and profiled and min(tensor.shape[-2:]) >= _PROFILED:
+        profiled = tensor.ndim == 2 or _is_kernel(tensor) or stacked(tensor.name, tensor.shape) is not None
+        sides = (0,) if not profiled else tensor.shape[:2] if _is_kernel(tensor) else tensor.shape[-2:]
+        if self.profiles and min(sides) >= _PROFILED:
             needs["profile"] = PerMatrix(Profile())
         return needs
 
@@ -73,7 +75,8 @@ class LayersView(View):
         stack = stacked(tensor.name, tensor.shape)
         if stack is None and isinstance(profile, UnitProfile) and profile.input_absmax is not None:
             sides["row_marginal"] = _marginal(profile.output_absmax, grid.cell[0], axes.get("row_indices"))
-            sides["column_marginal"] = _marginal(profile.input_absmax, grid.cell[1], axes.get("column_indices"))
+            each = math.prod(tensor.shape[2:]) if _is_kernel(tensor) else 1
+            sides["column_marginal"] = _marginal(profile.input_absmax, grid.cell[1], axes.get("column_indices"), each)
         elif stack is not None and len(grid.marks) == stack.count and isinstance(profile, tuple):
             sides = _bars_of_stack(stack, grid, profile)
         heatmap = run.heatmap(grid, **axes, **sides)
@@ -184,18 +187,24 @@ def _label(tensor: LazyTensor, grid: Grid) -> str:
     return label
 
 
-def _marginal(sizes: Array, step: int, indices: range | None) -> Marginal:
+def _is_kernel(tensor: LazyTensor) -> bool:
+    """True of whole kernels, whose rows are output channels, and whose columns are input channels × kernel."""
+    return tensor.ndim > 2 and tensor.taken is None and stacked(tensor.name, tensor.shape) is None
+
+
+def _marginal(sizes: Array, step: int, indices: range | None, each: int = 1) -> Marginal:
     """The |max| of the units in each row or column of cells; the largest units are named, those with a NaN before all.
 
-    indices: of the units in the whole tensor, where they are a part of it.
+    indices: of the units in the whole tensor, where they are a part of it. each: rows or columns of a unit.
     """
     order = _by_size(sizes)[:_NAMED]
     names = tuple(
-        ((place + 0.5) / step, str(place if indices is None else indices[place]))
+        ((place + 0.5) * each / step, str(place if indices is None or each > 1 else indices[place]))
         for place in order.tolist()
         if sizes[place] != 0
     )
-    return Marginal(_largest(sizes, step), names=names)
+    label = "|max|" if each == 1 else "|max| of the input channel"
+    return Marginal(_largest(np.repeat(sizes, each), step), label, names)
 
 
 def _bars_of_stack(stack: Stack, grid: Grid, profiles: Sequence[UnitProfile]) -> dict[str, Any]:
