@@ -368,3 +368,21 @@ def test_the_usual_change_is_seen_beside_one_that_explodes(exploded, factor, lea
     if factor > 1e2:
         assert min(usual) > 0.5 / np.log(20 * factor)  # a decade takes four times as much
     assert len({round(share, 4) for share in usual}) == len(usual)
+
+
+def test_small_changes_of_one_tensor_are_seen_beside_a_large_one_of_another():
+    before = {f"layers.{layer}.w": np.random.default_rng(layer).normal(0, 0.02, (64, 64)) for layer in range(9)}
+    after = {name: array.copy() for name, array in before.items()}
+    after["layers.3.w"] += np.random.default_rng(10).normal(0, 0.05, (64, 64))
+    after["layers.6.w"][2, 3] += 5
+    after["layers.6.w"][7] *= 50
+    (panel,) = t2g.compare(before, after)["delta_atlas"].panels
+    shown = np.abs(panel.scale.fraction(panel.grid.values) - 0.5)  # of the colours, from the middle
+    own = {region.name: region.rects for region in panel.grid.regions}
+    (row, column, height, width), *_ = own["layers.3.w"]
+    assert np.median(shown[row : row + height, column : column + width]) > 0.04
+    (row, column, height, width), *_ = own["layers.1.w"]
+    assert not shown[row : row + height, column : column + width].any()
+    usual = {name: array + np.random.default_rng(1).normal(0, 0.01, array.shape) for name, array in before.items()}
+    assert t2g.compare(before, usual)["delta_atlas"].panels[0].scale.kind == "linear"
+    assert t2g.compare(before, after, limits=(-1, 1))["delta_atlas"].panels[0].scale.kind == "linear"

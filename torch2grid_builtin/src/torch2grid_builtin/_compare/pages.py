@@ -21,6 +21,7 @@ from torch2grid_builtin._views.histogram import overlaid, plain_histogram
 from torch2grid_builtin._views.layers import axes_of
 from torch2grid_builtin._views.matrices import matrix_of
 from torch2grid_core import Checkpoint, Grid, GridTransformer, LazyTensor, Need, Page, PluginManager, Settings, View
+from torch2grid_core.grids import ColorScale
 from torch2grid_core.measures import Of, Raster, Summary, Transformed
 from torch2grid_core.pages import Bar, Heatmap, Table
 from torch2grid_core.sources import JointTensor
@@ -153,8 +154,20 @@ class DeltaAtlas(View):
         weights = human_count(sum(tensor.size for tensor in drawn.values()))
         what = "Quantisation error Δ" if self.quantised is not None else "Δ"
         title = run.title or f"{what} = {self.names.b} − {self.names.a} · {weights} weights"
-        panel = whole_model_run(run, checkpoint, grid).heatmap(grid, boundaries=True, labels=True)
+        scale = _wide_enough(whole_model_run(run, checkpoint, grid).color_scale(grid), grid, run)
+        panel = run.heatmap(grid, scale=scale, boundaries=True, labels=True)
         yield Page("delta_atlas", title, (panel,), about={"transformer": self.transformer.name, "tensors": len(drawn)})
+
+
+def _wide_enough(scale: ColorScale, grid: Grid, run: Settings) -> ColorScale:
+    """The scale, or where most changes are far smaller than its limits an asinh scale that bends at their median: on a linear
+    one they would be as pale as no change."""
+    sizes = np.abs(grid.drawn())
+    sizes = sizes[np.isfinite(sizes) & (sizes > 0)]
+    if run.scale != "auto" or run.limits is not None or not scale.diverging or not len(sizes):
+        return scale
+    middle = float(np.median(sizes))
+    return replace(scale, kind="asinh", bend=max(middle, scale.high * 1e-6)) if scale.high > WIDE * middle else scale
 
 
 def of_change(page: Page) -> Page:
