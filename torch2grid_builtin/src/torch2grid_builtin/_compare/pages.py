@@ -162,7 +162,7 @@ class DeltaAtlas(View):
 def _wide_enough(scale: ColorScale, grid: Grid, run: Settings) -> ColorScale:
     """The scale, or where most changes are far smaller than its limits an asinh scale that bends at their median: on a linear
     one they would be as pale as no change."""
-    sizes = np.abs(grid.drawn())
+    sizes = np.abs(grid.drawn().astype(np.float64))
     sizes = sizes[np.isfinite(sizes) & (sizes > 0)]
     if run.scale != "auto" or run.limits is not None or not scale.diverging or not len(sizes):
         return scale
