@@ -98,11 +98,6 @@ class Asked:
             return None
         return found
 
-    @property
-    def alike(self) -> bool:
-        """True where the same need travels with each tensor."""
-        return type(self.need).only is Need.only
-
     def is_spread(self, key: Hashable) -> bool:
         """True where the group is read tensor by tensor."""
         return key in self._left
@@ -126,6 +121,7 @@ class Plan:
         self._earlier: dict[tuple[tuple[str, ...], int], Plan] = {}  # passes before this one, by what they are about
         self._waiting: list[tuple[Asked, Checkpoint, dict[str, Asked]]] = []  # needs that are bound after these, and for what
         self._each: list[Asked] = []  # needs of single tensors, under the names of these
+        self._alike = True  # each tensor is asked the same by all of these
         self._alone: dict[str, list[tuple[Asked, Hashable]]] = {}  # needs of one tensor, and those whose parts are merged
         self._together: dict[str, list[tuple[Asked, Hashable]]] = {}  # needs of several, by the last of them
         self._usual: dict[tuple[Hashable, ...], tuple[tuple[Ask, ...], int | None]] = {}  # what most tensors are asked alike
@@ -202,6 +198,7 @@ class Plan:
         need, tensors = asked.need, self.checkpoint
         if not need.reads_itself and all(len(names) == 1 and names[0] is key for key, names in asked.groups.items()):
             self._each.append(asked)
+            self._alike = self._alike and type(need).only is Need.only
             return
         for key, names in asked.groups.items():
             if not names:
@@ -225,7 +222,7 @@ class Plan:
         of_each = [each for each in self._each if each.error is None and name in each.groups]
         alone, together = self._alone.get(name, ()), self._together.get(name, ())
         apart: list[Ask] = []
-        if more or alone or together or type(tensor) is not LazyTensor or not all(each.alike for each in of_each):
+        if more or alone or together or type(tensor) is not LazyTensor or not self._alike:
             asks, apart = self._asks(tensor, of_each, more)
             kind = None if then is not None else self._kind(asks)
         else:  # one of many thousands, perhaps, which share what is asked of them
