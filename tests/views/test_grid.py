@@ -160,3 +160,19 @@ def test_one_layer_that_exploded_leaves_the_others_of_its_column_readable():
         assert np.median(panel.scale.fraction(panel.grid.drawn())) > 0.2
     arrays["h.5.w"] /= 20
     assert "linear" in draw(LayersView(), arrays)["layer_overview"].column_notes[0]
+
+
+def test_a_picture_says_that_codes_set_no_limits():
+    rng = np.random.default_rng(0)
+    arrays = {
+        "fc.weight": rng.normal(0, 0.02, (64, 64)).astype(np.float32),
+        "fc2.qweight": rng.integers(-127, 128, (64, 64)).astype(np.int8),
+        "fc2.scales": rng.normal(0, 0.02, (64,)).astype(np.float32),
+    }
+    (panel,) = draw(GridView(), arrays)["neural_grid"].panels
+    assert panel.scale.high < 1
+    assert any("of codes and scales may lie beyond" in note for note in panel.grid.notes)
+    (plain,) = draw(GridView(), {"fc.weight": arrays["fc.weight"]})["neural_grid"].panels
+    assert not plain.grid.notes
+    (asked,) = draw(GridView(), arrays, Settings(limits=(-1, 1)))["neural_grid"].panels
+    assert not asked.grid.notes

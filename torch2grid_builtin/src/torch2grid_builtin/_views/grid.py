@@ -47,6 +47,9 @@ class GridView(View):
         ]
         if sizes := sum(is_complex(tensor.dtype) for tensor in drawn.values()):
             grid = replace(grid, notes=(*grid.notes, f"complex weights are drawn by their size: {counted(sizes, 'tensor')}"))
+        if stored := len(codes(checkpoint) & drawn.keys()) if whole_model_run(run, checkpoint, grid) is not run else 0:
+            limits = f"the limits are those of the weights: {counted(stored, 'tensor')} of codes and scales may lie beyond"
+            grid = replace(grid, notes=(*grid.notes, limits))
         page = Page(
             f"neural_grid_{chosen}" if chosen else "neural_grid",
             run.title or " · ".join(facts),
