@@ -167,3 +167,15 @@ def test_each_matrix_that_one_sees_is_named_or_a_note_counts_it(side, count):
         assert note
         assert note[0].startswith(f"{count - named:,} tensor")
     assert named == count or side < 200
+
+
+def test_a_matrix_that_the_label_of_its_module_tells_is_not_said_to_have_no_name():
+    regions = (Region("conv1.weight", ((8, 0, 80, 200),)),)
+    labels = (Region("conv1", ((0, 0, 8, 200),)),)
+    counts = np.zeros((88, 200), np.int64)
+    counts[8:] = 1
+    grid = Grid(np.zeros((88, 200), np.float32), counts, regions=regions, labels=labels)
+    shapes = draw_page(Page("p", "t", (Settings().heatmap(grid, labels=True),)), Style()).shapes
+    words = [each.text for each in shapes if isinstance(each, Label)]
+    assert "conv1" in words
+    assert not any("no room" in text or "too thin" in text for text in words)

@@ -47,13 +47,14 @@ class GridView(View):
         ]
         if sizes := sum(is_complex(tensor.dtype) for tensor in drawn.values()):
             grid = replace(grid, notes=(*grid.notes, f"complex weights are drawn by their size: {counted(sizes, 'tensor')}"))
-        if stored := len(codes(checkpoint) & drawn.keys()) if whole_model_run(run, checkpoint, grid) is not run else 0:
+        whole = whole_model_run(run, checkpoint, grid)
+        if whole is not run and (stored := len(codes(checkpoint) & drawn.keys())):
             limits = f"the limits are those of the weights: {counted(stored, 'tensor')} of codes and scales may lie beyond"
             grid = replace(grid, notes=(*grid.notes, limits))
         page = Page(
             f"neural_grid_{chosen}" if chosen else "neural_grid",
             run.title or " · ".join(facts),
-            (run.heatmap(grid, scale=_scale(run, checkpoint, grid), boundaries=True, labels=True),),
+            (run.heatmap(grid, scale=_scale(run, whole.color_scale(grid), checkpoint, grid), boundaries=True, labels=True),),
             about={"transformer": transformer.name, "tensors": len(checkpoint) - left_out},
         )
         return (page,)
@@ -63,9 +64,8 @@ def _whole(run: Settings) -> Transformed:
     return Transformed(run.transformer or Flatten(), run.reduce, run.max_cells)
 
 
-def _scale(run: Settings, checkpoint: Checkpoint, grid: Grid) -> ColorScale:
-    """The scale of ``whole_model_run``, asinh where matrices differ so much that most would be pale."""
-    scale = whole_model_run(run, checkpoint, grid).color_scale(grid)
+def _scale(run: Settings, scale: ColorScale, checkpoint: Checkpoint, grid: Grid) -> ColorScale:
+    """The *scale* of ``whole_model_run``, asinh where matrices differ so much that most would be pale."""
     left_out = codes(checkpoint) | {name for name, tensor in checkpoint.items() if is_vector(tensor.shape)}
     parts = []
     for region in grid.regions:

@@ -199,7 +199,7 @@ def _marginal(sizes: Array, step: int, indices: range | None, each: int = 1) -> 
     """
     order = _by_size(sizes)[:_NAMED]
     names = tuple(
-        ((place + 0.5) * each / step, str(place if indices is None or each > 1 else indices[place]))
+        ((place + 0.5) * each / step, str(place if indices is None else indices[place]))
         for place in order.tolist()
         if sizes[place] != 0
     )

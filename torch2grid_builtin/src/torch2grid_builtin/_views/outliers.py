@@ -52,7 +52,7 @@ _UNITS = 16
 _LOOSE = f"vectors and matrices of fewer than {_SIDE} rows or columns"
 _OTHERS = "biases, statistics, tables and other tensors"
 _SIBLINGS = 3
-_NUMBERS = 4  # in a name, by the first of which tensors may be siblings
+_NUMBERS = 4  # of those in a name, the first, by one of which tensors may be siblings
 _FEW = 16  # weights of a tensor whose figures are compared with those of others
 _BARS, _KINDS = 12, 30
 Array = np.ndarray[Any, Any]
@@ -97,8 +97,8 @@ class Outliers(View):
         parts = {tensor.name: tuple(matrices(tensor)) for tensor in compared}
         matched = [part for tensor in judged for part in parts[tensor.name] if _is_matrix(part.tensor)]
         units = self._units([(part.tensor, part.of(results, "profile")) for part in matched])
-        weights_alone = {tensor.name for tensor in learned}
-        layers = list(_layers([part for each in parts.values() for part in each], weights_alone, results, self.z))
+        every = [part for own in parts.values() for part in own]
+        layers = list(_layers(every, {tensor.name for tensor in learned}, results, self.z))
         units.sort(key=_by_ratio)
         unlike = sorted((each for each in layers if each.z), key=_by_z)
         found.sort(key=_by_size)
@@ -121,7 +121,7 @@ class Outliers(View):
         names = ("weights", "rows and columns", "layers")
         yield Page("outliers", title, tables, kind="table", about=about, panel_names=names)
         panels = (
-            _map(layers, [part for each in parts.values() for part in each], results, self.z),
+            _map(layers, every, results, self.z),
             _bars(weights, "Largest weights", self.z),
             _bars(units, "Rows and columns", self.z),
         )

@@ -18,6 +18,7 @@ from torch2grid_builtin._renderers.matplotlib.regions import (
     draw_lost,
     draw_marks,
     draw_names,
+    place_names,
     without_name,
 )
 from torch2grid_builtin._renderers.matplotlib.text import fit, literal, text_width, wrap
@@ -96,6 +97,7 @@ class HeatmapDrawing(Drawing):
         else:
             self.width = self.before + max(self.wide + self.marginals.beside, self.bar.width)
         self.width = max(self.width, self.before + (text_width(fit(panel.columns, 400, size), size) if panel.columns else 0))
+        self.names = place_names(grid, self.factor, size - 1) if panel.labels and not self.bands else None
         self.notes = self._notes()
         self.title = sizes.title_lines(panel.title, max(self.width, 320))
         self.width = max(self.width, max((text_width(line, sizes.title) for line in self.title), default=0))
@@ -125,8 +127,8 @@ class HeatmapDrawing(Drawing):
         if self.bands and self.bands.left_out:
             count, what = self.bands.left_out, self.bands.what
             notes.append(f"{count:,} smaller {what}s are not named" if count > 1 else f"1 smaller {what} is not named")
-        if panel.labels and not self.bands and (thin := without_name(panel.grid, self.factor, self.sizes.text - 1)):
-            notes.append(thin)
+        if self.names and (missing := without_name(panel.grid, self.names, self.factor, self.sizes.text - 1)):
+            notes.append(missing)
         return [*panel.grid.remarks, *notes, *([self.marginals.note] if self.marginals.note else [])]
 
     def draw(self, canvas: Canvas, left: int, top: int, width: int) -> None:
@@ -142,8 +144,7 @@ class HeatmapDrawing(Drawing):
             draw_borders(canvas, panel.grid, x, y, self.factor)
         if self.bands:
             self.bands.draw(canvas, x, y)
-        named = panel.labels and not self.bands
-        written = draw_names(canvas, panel.grid, x, y, self.factor, size - 1).boxes if named else []
+        written = draw_names(canvas, panel.grid, self.names, x, y, self.factor, size - 1) if self.names else []
         marked = draw_marks(canvas, panel.grid, x, y, self.factor, size - 1, written)
         draw_lost(canvas, panel.grid, x, y, self.factor, [*written, *marked], rgb(self.lost))
         self._draw_ticks(canvas, left, x, y)

@@ -153,25 +153,29 @@ def draw_borders(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[
     canvas.rects(np.concatenate(boxes), _LINE, alpha=0.6)
 
 
-def without_name(grid: Grid, factor: tuple[int, int], size: float) -> str:
+def without_name(grid: Grid, names: Names, factor: tuple[int, int], size: float) -> str:
     """How many regions have no room for their names, which nothing else tells either; nothing where there are none.
 
     Those that are a few pixels high are not counted, unless they wind around others, as those of a spiral.
     """
     regions = _as_named(grid)
     winding = not grid.labels and any(_winds_around(region.rects) for region in grid.regions)
-    told = draw_names(None, grid, 0, 0, factor, size).told
-    told |= {region.name for region in regions if _is_marked(region, grid)}
-    seen = [region for region in regions if winding or _is_seen(region, factor, size)]
-    listed = [note.partition("*")[0].removeprefix("matrices of ") for note in grid.notes if note.startswith("matrices of ")]
-    missing = [each for each in seen if each.name not in told and not any(each.name.startswith(stem) for stem in listed)]
-    what = "tensor" if regions is grid.regions else "module"
-    why = (
-        ("are too thin for their names", "is too thin for its name")
-        if winding
-        else ("have no room for their names", "has no room for its name")
+    marks = {(mark.rects[0][:2], mark.name) for mark in grid.marks if mark.rects and mark.name}
+    listed = tuple(
+        note.partition("*")[0].removeprefix("matrices of ") for note in grid.notes if note.startswith("matrices of ")
     )
-    text = f"{len(missing):,} {what}s {why[0]}" if len(missing) != 1 else f"1 {what} {why[1]}"
+
+    def is_missing(region: Region) -> bool:
+        if region.name in names.told or region.name.startswith(listed or ("\0",)):
+            return False
+        return (winding or _is_seen(region, factor, size)) and not any(
+            (rect[:2], part) in marks for rect in region.rects for part in region.name.split(".")
+        )
+
+    missing = sum(map(is_missing, regions))
+    what = "tensor" if regions is grid.regions else "module"
+    many, one = ("are too thin", "is too thin") if winding else ("have no room", "has no room")
+    text = f"{missing:,} {what}s {many} for their names" if missing != 1 else f"1 {what} {one} for its name"
     return f"{text}: a report (-o report.html) names each" if missing else ""
 
 
@@ -181,38 +185,61 @@ def _is_seen(region: Region, factor: tuple[int, int], size: float) -> bool:
     return any(high * factor[0] >= line + 6 and wide * factor[1] >= 2 * line for _, _, high, wide in region.rects)
 
 
-def _is_marked(region: Region, grid: Grid) -> bool:
-    """True where a mark at its first cell has its name."""
-    own = region.name.split(".")
-    places = {rect[:2] for rect in region.rects}
-    return any(mark.name and mark.name in own and mark.rects[0][:2] in places for mark in grid.marks if mark.rects)
-
-
 def _as_named(grid: Grid) -> Sequence[Region]:
     """The regions that get names: of many, the modules."""
     return by_module(grid.regions) if len(grid.regions) > _MANY and not grid.labels else grid.regions
 
 
-class Names(NamedTuple):
-    """The rectangles (left, top, width, height) of the names of regions, in pixels; and which regions are told by these, or by
-    the heads of their columns."""
+class _Text(NamedTuple):
+    """A name, and the rectangle that it takes, on a light ground where that lies on cells."""
 
-    boxes: list[_Box]
+    box: _Box
+    text: str
+    size: float
+    ground: bool = True
+    upright: bool = False
+
+
+class Names(NamedTuple):
+    """The names of regions, from the upper left corner of the cells; and which regions are told by these, or by the heads of
+    their columns."""
+
+    texts: list[_Text]
     told: set[str]
 
 
-def draw_names(canvas: Canvas | None, grid: Grid, left: int, top: int, factor: tuple[int, int], size: float = 11) -> Names:
-    """Names of modules where the grid keeps room for them, and of regions, the largest first: beside a region where no weight
-    is, else inside it, in its upper left corner on a light ground, where that leaves most of it free; else not at all.
+def draw_names(
+    canvas: Canvas, grid: Grid, names: Names, left: int, top: int, factor: tuple[int, int], size: float
+) -> list[_Box]:
+    """Names of modules where the grid keeps room for them, and those of regions; the rectangles of these, in pixels."""
+    _draw_labels(canvas, grid, left, top, factor, size)
+    boxes = []
+    for (x, y, width, height), text, own, ground, upright in names.texts:
+        box = left + x, top + y, width, height
+        boxes.append(box)
+        if ground:
+            canvas.rects([box], "white", alpha=0.82)
+        if upright:
+            canvas.text(box[0] + 1, box[1] + height / 2, text, own, INK, ha="center", va="top", upright=True)
+        else:
+            canvas.text(box[0] + (4 if ground else 2), box[1], text, own, INK, va="top")
+    return boxes
 
-    canvas: None where nothing is to be drawn.
-    """
+
+def place_names(grid: Grid, factor: tuple[int, int], size: float) -> Names:
+    """Names of regions, the largest first: beside a region where no weight is, else inside it, in its upper left corner, where
+    that leaves most of it free, and upright where it is slender; else not at all."""
     high, wide = factor
+    texts: list[_Text] = []
     written: list[_Box] = []
     told: set[str] = set()
+
+    def write(name: str, text: _Text) -> None:
+        told.add(name)
+        texts.append(text)
+        written.append(text.box)
+
     named, common = modules_of(grid), shared_prefix([region.name for region in grid.regions])
-    if canvas:
-        _draw_labels(canvas, grid, left, top, factor, size)
     taken, above = grid.counts > 0, set(map(literal, titles(grid)))
     regions = _as_named(grid)
     by_size = sorted(regions, key=lambda region: -sum(rows * columns for _, _, rows, columns in region.rects))
@@ -239,10 +266,7 @@ def draw_names(canvas: Canvas | None, grid: Grid, left: int, top: int, factor: t
                 cells = cells if below is not None and not taken[below].any() else None
             if cells is not None and not taken[cells].any():
                 taken[cells] = True
-                told.add(region.name)
-                written.append((left + at_x, top + at_y, long, line))
-                if canvas:
-                    canvas.text(left + at_x + 2, top + at_y, name, size, INK, va="top")
+                write(region.name, _Text((at_x, at_y, long, line), name, size, ground=False))
                 break
         else:
             area = high * wide * (sum(each[2] * each[3] for each in region.rects) if pieced else height * width)
@@ -269,27 +293,20 @@ def draw_names(canvas: Canvas | None, grid: Grid, left: int, top: int, factor: t
                 area = high * wide * sum(rows * columns for _, _, rows, columns in region.rects)
                 fits = ring is not None and ring[2] * high >= line + 4 and long * line <= _COVERED * area
                 x, y, shown = (ring[1] * wide, ring[0] * high, name) if ring is not None and fits else (x, y, "")
-            if shown and (shown != "weight" or not grid.labels):
-                edge = max(edge, 0.0)
-                box = left + x + 3, top + y + edge, text_width(shown, own) + 8, line + 1
+            if shown == "weight" and grid.labels:
+                told.add(region.name)  # the label of its module says it
+            elif shown:
+                box = x + 3, y + max(edge, 0.0), text_width(shown, own) + 8, line + 1
                 if _is_free(box, written):
-                    told.add(region.name)
-                    written.append(box)
-                    if canvas:
-                        canvas.rects([box], "white", alpha=0.82)
-                        canvas.text(left + x + 7, top + y + edge, shown, own, INK, va="top")
-            elif not shown and not loose and not {name, kind} & above:
+                    write(region.name, _Text(box, shown, own))
+            elif not loose and not {name, kind} & above:
                 line = round(size * LINE)
                 upright = _short(name, min(height * high - 14, _COVERED * area / line - 8), size)
-                box = left + x + 3, top + y + 20, line + 1, text_width(upright, size) + 8
-                fits = box[1] + box[3] <= top + y + height * high and line + 6 <= width * wide
+                box = x + 3, y + 20, line + 1, text_width(upright, size) + 8
+                fits = 20 + box[3] <= height * high and line + 6 <= width * wide
                 if upright and fits and _is_free(box, written):
-                    told.add(region.name)
-                    written.append(box)
-                    if canvas:
-                        canvas.rects([box], "white", alpha=0.82)
-                        canvas.text(box[0] + 1, box[1] + box[3] / 2, upright, size, INK, ha="center", va="top", upright=True)
-    return Names(written, told)
+                    write(region.name, _Text(box, upright, size, upright=True))
+    return Names(texts, told)
 
 
 def _draw_labels(canvas: Canvas, grid: Grid, left: int, top: int, factor: tuple[int, int], size: float) -> None:
