@@ -170,8 +170,8 @@ def test_each_matrix_that_one_sees_is_named_or_a_note_counts_it(side, count):
 
 
 def test_a_matrix_that_the_label_of_its_module_tells_is_not_said_to_have_no_name():
-    regions = (Region("conv1.weight", ((8, 0, 80, 200),)),)
-    labels = (Region("conv1", ((0, 0, 8, 200),)),)
+    regions = tuple(Region(f"conv{turn}.weight", ((8, 100 * turn, 80, 98),)) for turn in (0, 1))
+    labels = tuple(Region(f"conv{turn}", ((0, 100 * turn, 8, 98),)) for turn in (0, 1))
     counts = np.zeros((88, 200), np.int64)
     counts[8:] = 1
     grid = Grid(np.zeros((88, 200), np.float32), counts, regions=regions, labels=labels)
